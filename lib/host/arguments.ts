@@ -1,0 +1,83 @@
+// Argument checks, before the kernel is asked. 64-bit values are bigint or safe integer in, bigint out.
+import { invalidType, outOfRange } from './errors.js';
+
+/** A 64-bit value as callers may give it: an IOVA, an address, a length. */
+export type U64 = bigint | number;
+
+export const U64_MAX = 0xffff_ffff_ffff_ffffn;
+const U32_MAX = 0xffff_ffff;
+
+/** A u64 as bigint. */
+export function toU64(value: U64, name: string): bigint {
+  if (typeof value === 'bigint') {
+    if (value < 0n || value > U64_MAX) throw outOfRange(name, 'between 0 and 2^64 - 1', value);
+    return value;
+  }
+  if (typeof value !== 'number') throw invalidType(name, 'a bigint or a safe integer', value);
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw outOfRange(name, 'a bigint or a non-negative safe integer', value);
+  }
+  return BigInt(value);
+}
+
+/** A u64 that must be a safe integer here (a size or offset of something this process holds). */
+export function toSize(value: U64, name: string): number {
+  const number = typeof value === 'bigint' ? Number(value) : value;
+  if (typeof number !== 'number') throw invalidType(name, 'a bigint or a safe integer', value);
+  if (!Number.isSafeInteger(number) || number < 0) {
+    throw outOfRange(name, 'a non-negative integer up to 2^53 - 1', value);
+  }
+  return number;
+}
+
+export function toU32(value: number, name: string): number {
+  if (typeof value !== 'number') throw invalidType(name, 'a number', value);
+  if (!Number.isInteger(value) || value < 0 || value > U32_MAX) {
+    throw outOfRange(name, 'an integer between 0 and 2^32 - 1', value);
+  }
+  return value;
+}
+
+export function toFd(value: number, name: string): number {
+  if (typeof value !== 'number') throw invalidType(name, 'a file descriptor', value);
+  if (!Number.isInteger(value) || value < 0 || value > 0x7fff_ffff) throw outOfRange(name, 'a file descriptor', value);
+  return value;
+}
+
+export function toBoolean(value: boolean | undefined, name: string, otherwise: boolean): boolean {
+  if (value === undefined) return otherwise;
+  if (typeof value !== 'boolean') throw invalidType(name, 'a boolean', value);
+  return value;
+}
+
+export function toBytes(value: Uint8Array, name: string): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw invalidType(name, 'a Uint8Array', value);
+  return value;
+}
+
+/** An options object with no names but the known ones: a misspelling is an error, not a default. */
+export function checkOptions(value: object | undefined, known: readonly string[], name = 'options'): void {
+  if (value === undefined) return;
+  if (typeof value !== 'object' || value === null) throw invalidType(name, 'an object', value);
+  for (const key of Object.keys(value)) {
+    if (!known.includes(key)) throw unknownOption(key, known, name);
+  }
+}
+
+export function unknownOption(key: string, known: readonly string[], name = 'options'): TypeError {
+  return Object.assign(new TypeError(`${name} has no ${JSON.stringify(key)}; it takes ${known.join(', ')}`), {
+    code: 'ERR_UNKNOWN_OPTION',
+  });
+}
+
+export function oneOf<T extends string>(value: T, allowed: readonly T[], name: string): T {
+  if (typeof value !== 'string') throw invalidType(name, `one of ${allowed.join(', ')}`, value);
+  if (!allowed.includes(value)) throw outOfRange(name, `one of ${allowed.join(', ')}`, value);
+  return value;
+}
+
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal === undefined) return;
+  if (!(signal instanceof AbortSignal)) throw invalidType('signal', 'an AbortSignal', signal);
+  signal.throwIfAborted();
+}

@@ -1,0 +1,113 @@
+// Errors that people meet. A kernel refusal is an IommufdError; wrong arguments are TypeError and RangeError, thrown
+// before the kernel is asked; use of something that is gone is a UsageError.
+import { errnoMeaning, errnoName } from '../uapi/errno.js';
+import { hintFor } from './hints.js';
+
+/** Arguments of a refused call, by the names of the kernel's struct. */
+export type CallArguments = Readonly<Record<string, unknown>>;
+
+/** The kernel (or the emulated one) refused a call. */
+export class IommufdError extends Error {
+  override readonly name = 'IommufdError';
+  /** The errno's name: 'EBUSY'. */
+  readonly code: string;
+  /** Negative, as Node's own errors have it: -16. */
+  readonly errno: number;
+  /** The ioctl or system call: 'IOMMU_DESTROY', 'mmap'. */
+  readonly syscall: string;
+  /** What was asked, by the names of the kernel's struct. */
+  readonly args: CallArguments;
+  /** What usually causes this, and what to do about it. */
+  readonly hint: string | undefined;
+
+  constructor(syscall: string, errno: number, args: CallArguments = {}, extra?: string) {
+    const code = errnoName(-errno);
+    const hint = hintFor(syscall, code);
+    const detail = describe(args);
+    const parts = [`${syscall}: ${code}, ${errnoMeaning(-errno)}`];
+    if (detail !== '') parts.push(`(${detail})`);
+    if (extra !== undefined) parts.push(`- ${extra}`);
+    if (hint !== undefined) parts.push(`\n  hint: ${hint}`);
+    super(parts.join(' '));
+    this.code = code;
+    this.errno = errno;
+    this.syscall = syscall;
+    this.args = args;
+    this.hint = hint;
+  }
+
+  toJSON(): Record<string, unknown> {
+    const { name, code, errno, syscall, hint, message } = this;
+    return { name, code, errno, syscall, args: jsonSafe(this.args), hint, message };
+  }
+}
+
+/** Codes of errors that are the caller's own doing. */
+export type UsageCode =
+  /** The object, memory, mapping or host is gone: destroyed, freed, unmapped, closed. */
+  | 'ERR_IOMMUFD_DESTROYED'
+  /** Something of another host was passed in. */
+  | 'ERR_IOMMUFD_FOREIGN_HOST'
+  /** Something of another iommufd was passed in. */
+  | 'ERR_IOMMUFD_FOREIGN_CONTEXT'
+  /** Still in use by this process itself: an operation in flight, an iterator that runs. */
+  | 'ERR_IOMMUFD_BUSY'
+  /** What was asked for does not belong to the caller: a page table that the kernel made. */
+  | 'ERR_IOMMUFD_BORROWED'
+  /** This object has no such thing: a vIOMMU without MMIO. */
+  | 'ERR_IOMMUFD_UNAVAILABLE'
+  /** There is no /dev/iommu here, or it cannot be opened. */
+  | 'ERR_IOMMUFD_NO_HOST';
+
+/** The caller's own doing, not the kernel's. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+  constructor(
+    readonly code: UsageCode,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+function withCode<E extends Error>(error: E, code: string): E {
+  return Object.assign(error, { code });
+}
+
+export function invalidType(name: string, expected: string, value: unknown): TypeError {
+  return withCode(new TypeError(`${name} must be ${expected}, not ${show(value)}`), 'ERR_INVALID_ARG_TYPE');
+}
+
+export function outOfRange(name: string, expected: string, value: unknown): RangeError {
+  return withCode(new RangeError(`${name} must be ${expected}, not ${show(value)}`), 'ERR_OUT_OF_RANGE');
+}
+
+export function destroyed(what: string): UsageError {
+  return new UsageError('ERR_IOMMUFD_DESTROYED', `${what} is gone: it cannot be used any more`);
+}
+
+/** How an argument is shown in messages: addresses and other large numbers in hex. */
+export function show(value: unknown): string {
+  if (typeof value === 'bigint') return value > 255n ? `0x${value.toString(16)}` : value.toString();
+  if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}...` : value);
+  if (value === null || typeof value !== 'object') return String(value);
+  if (Array.isArray(value)) return `[${value.slice(0, 8).map(show).join(', ')}${value.length > 8 ? ', ...' : ''}]`;
+  return `an instance of ${value.constructor?.name ?? 'Object'}`;
+}
+
+function describe(args: CallArguments): string {
+  return Object.entries(args)
+    .map(([key, value]) => `${key} ${show(value)}`)
+    .join(', ');
+}
+
+/** JSON has no bigint: hex strings stand for them. */
+export function jsonSafe(value: unknown): unknown {
+  if (typeof value === 'bigint') return `0x${value.toString(16)}`;
+  if (Array.isArray(value)) return value.map(jsonSafe);
+  if (value !== null && typeof value === 'object') {
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, jsonSafe(inner)]));
+  }
+  return value;
+}

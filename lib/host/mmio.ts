@@ -1,0 +1,160 @@
+// Device registers mapped into this process. Every access is one aligned load or store made by the host: typed arrays
+// over registers may merge, drop or widen accesses, and Atomics on x86 read when they should only write.
+import { toSize, type U64 } from './arguments.js';
+import { destroyed, IommufdError, invalidType, outOfRange, UsageError } from './errors.js';
+import { unsafeMmioWindow } from './kernel.js';
+import type { Region } from './seam.js';
+
+const collected = new FinalizationRegistry<Region>((region) => {
+  if (!region.live) return;
+  process.emitWarning('an MMIO mapping was collected without unmap()', { code: 'IOMMUFD_COLLECTED' });
+  region.drop();
+});
+
+/** One mmap, shared by the windows cut from it: it goes with the last of them. */
+export class MmioMapping {
+  #users = 0;
+  readonly region: Region;
+  readonly #onGone: () => void;
+
+  constructor(region: Region, onGone: () => void) {
+    this.region = region;
+    this.#onGone = onGone;
+    collected.register(this, region, this);
+  }
+
+  acquire(): void {
+    this.#users++;
+  }
+  release(): void {
+    this.#users--;
+    if (this.#users > 0) return;
+    collected.unregister(this);
+    const rc = this.region.free();
+    if (rc < 0) throw new IommufdError('munmap', rc, { address: this.region.address });
+    this.#onGone();
+  }
+}
+
+/** What is known of a window besides its place. */
+interface Window {
+  readonly mapping: MmioMapping;
+  readonly base: number;
+  readonly length: number;
+  readonly parent?: MmioRegion;
+  /** Told when the window is given up. */
+  readonly onUnmap?: (window: MmioRegion) => void;
+}
+
+/**
+ * A window of device registers. Offsets are bytes from its start; a width's accesses must be aligned to it. Values up to
+ * 32 bits are numbers, 64 bits bigint. Access outside is a RangeError; access after `unmap` throws
+ * ERR_IOMMUFD_DESTROYED.
+ */
+export class MmioRegion {
+  /** Bytes. */
+  readonly length: number;
+  readonly #mapping: MmioMapping;
+  readonly #region: Region;
+  readonly #base: number;
+  readonly #parent: MmioRegion | undefined;
+  readonly #onUnmap: ((window: MmioRegion) => void) | undefined;
+  #mapped = true;
+
+  /** Not for callers: use `viommu.mmap()` or `queue.mmap()`. */
+  constructor({ mapping, base, length, parent, onUnmap }: Window) {
+    this.#mapping = mapping;
+    this.#region = mapping.region;
+    this.#base = base;
+    this.length = length;
+    this.#parent = parent;
+    this.#onUnmap = onUnmap;
+    if (parent === undefined) mapping.acquire();
+  }
+
+  /** Whether it can still be used. */
+  get mapped(): boolean {
+    return this.#mapped && (this.#parent === undefined || this.#parent.mapped);
+  }
+  /** Where it lies in this process, for a VMM's memory slots. Valid until `unmap`. */
+  get address(): bigint {
+    if (!this.mapped) throw destroyed('this MMIO region');
+    return this.#region.address + BigInt(this.#base);
+  }
+
+  read8(offset: number): number {
+    return this.#region.read8(this.#at(offset, 1));
+  }
+  read16(offset: number): number {
+    return this.#region.read16(this.#at(offset, 2));
+  }
+  read32(offset: number): number {
+    return this.#region.read32(this.#at(offset, 4));
+  }
+  read64(offset: number): bigint {
+    return this.#region.read64(this.#at(offset, 8));
+  }
+  write8(offset: number, value: number): void {
+    this.#region.write8(this.#at(offset, 1), value);
+  }
+  write16(offset: number, value: number): void {
+    this.#region.write16(this.#at(offset, 2), value);
+  }
+  write32(offset: number, value: number): void {
+    this.#region.write32(this.#at(offset, 4), value);
+  }
+  write64(offset: number, value: bigint): void {
+    this.#region.write64(this.#at(offset, 8), value);
+  }
+
+  /** A window of this window; it lives no longer than this one. */
+  subregion(offset: U64, length: U64): MmioRegion {
+    if (!this.mapped) throw destroyed('this MMIO region');
+    const from = toSize(offset, 'offset');
+    const bytes = toSize(length, 'length');
+    if (from > this.length) throw outOfRange('offset', `at most ${this.length}`, offset);
+    if (bytes > this.length - from) throw outOfRange('length', `at most ${this.length - from}`, length);
+    return new MmioRegion({ mapping: this.#mapping, base: this.#base + from, length: bytes, parent: this });
+  }
+
+  /**
+   * The registers as a DataView. Unsafe: the engine may merge, split or drop accesses, and bytes may be read that nobody
+   * asked for; the view goes to length 0 at `unmap`. Kernel host only.
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE on a host whose registers are not memory
+   */
+  unsafeView(): DataView {
+    if (!this.mapped) throw destroyed('this MMIO region');
+    const window = unsafeMmioWindow(this.#region, this.#base, this.length);
+    if (window === undefined) {
+      throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'the registers of this host are not memory: use read and write');
+    }
+    return new DataView(window);
+  }
+
+  /** Gives this window up; the mapping itself goes with its last window. Twice is fine. */
+  unmap(): void {
+    if (!this.#mapped) return;
+    this.#mapped = false;
+    if (this.#parent !== undefined) return;
+    this.#onUnmap?.(this);
+    this.#mapping.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.unmap();
+  }
+
+  toJSON(): Record<string, unknown> {
+    return { type: 'MmioRegion', length: this.length, mapped: this.mapped };
+  }
+
+  #at(offset: number, width: number): number {
+    if (!this.#mapped || (this.#parent !== undefined && !this.#parent.mapped)) throw destroyed('this MMIO region');
+    if (typeof offset !== 'number') throw invalidType('offset', 'a number', offset);
+    if (!(offset >= 0 && offset + width <= this.length)) {
+      throw outOfRange('offset', `between 0 and ${this.length - width}`, offset);
+    }
+    if (offset % width !== 0) throw outOfRange('offset', `a multiple of ${width}`, offset);
+    return this.#base + offset;
+  }
+}

@@ -1,0 +1,170 @@
+// A page table over an IOAS: what devices really translate with.
+import { checkOptions, toBoolean, toBytes, toU32 } from '../host/arguments.js';
+import { invalidType, UsageError } from '../host/errors.js';
+import * as uapi from '../uapi/iommufd.js';
+import { type Attachments, call, callAsync } from './call.js';
+import type { Context } from './context.js';
+import { Device } from './device.js';
+import { DirtyBitmap, type DirtyBitmapOptions } from './dirty-bitmap.js';
+import { FaultQueue } from './fault-queue.js';
+import { allocNestedHwpt, type HwptNested, type NestedOptions } from './hwpt-nested.js';
+import type { Ioas } from './ioas.js';
+import { mappingsOf } from './ioas.js';
+import { checkAlive, checkSame, context, KernelObject } from './kernel-object.js';
+import { allocViommu, type Viommu, type ViommuOptions } from './viommu.js';
+
+export interface HwptOptions {
+  /** Can be the parent of nested page tables and vIOMMUs. */
+  readonly nestParent?: boolean;
+  /** Can track which pages devices wrote (Linux 6.7). */
+  readonly dirtyTracking?: boolean;
+  /** Can be used together with PASIDs (Linux 6.14). */
+  readonly pasid?: boolean;
+  /** Page requests of its devices go here (Linux 6.11). */
+  readonly faultQueue?: FaultQueue;
+  /** Driver data for IOMMUs that take some, by the number of its type. */
+  readonly data?: { readonly type: number; readonly bytes: Uint8Array };
+}
+
+const FLAGS = uapi.iommufd_hwpt_alloc_flags.values;
+
+/** A page table over an IOAS (IOMMU_HWPT_ALLOC, Linux 6.6): made by `ioas.allocHwpt`, or by the kernel at an attach. */
+export class HwptPaging extends KernelObject {
+  readonly type = 'hwpt-paging';
+  /** The address space it translates. */
+  readonly ioas: Ioas;
+  /** Made by the kernel when a device was attached to the IOAS: it goes with its last device. */
+  readonly auto: boolean;
+  readonly nestParent: boolean;
+  readonly #context: Context;
+
+  /** Not for callers: use `ioas.allocHwpt`. */
+  constructor(ioas: Ioas, id: number, made: { auto: boolean; nestParent: boolean; faultQueue?: FaultQueue | undefined }) {
+    super(ioas.iommufd, context(ioas), id, made.faultQueue === undefined ? [ioas] : [ioas, made.faultQueue]);
+    this.ioas = ioas;
+    this.auto = made.auto;
+    this.nestParent = made.nestParent;
+    this.#context = context(ioas);
+  }
+
+  /**
+   * Starts or stops noting which pages devices write (IOMMU_HWPT_SET_DIRTY_TRACKING, Linux 6.7). Starting forgets what
+   * was noted before.
+   * @throws IommufdError EOPNOTSUPP (not allocated with dirtyTracking: true)
+   */
+  setDirtyTracking(enabled: boolean): void {
+    checkAlive(this);
+    const flag = uapi.iommufd_hwpt_set_dirty_tracking_flags.values.IOMMU_HWPT_DIRTY_TRACKING_ENABLE;
+    const flags = toBoolean(enabled, 'enabled', true) ? flag : 0;
+    call(this.#context, uapi.IOMMU_HWPT_SET_DIRTY_TRACKING, { hwpt_id: this.id, flags });
+  }
+
+  /** A bitmap of written pages over a range of IOVAs: read it again and again, then free it. */
+  dirtyBitmap(options: DirtyBitmapOptions): DirtyBitmap {
+    checkAlive(this);
+    return new DirtyBitmap(this, this.#context, mappingsOf(this.ioas), options);
+  }
+
+  /**
+   * A virtual IOMMU: a slice of the physical one for one VM (IOMMU_VIOMMU_ALLOC, Linux 6.13).
+   * @throws IommufdError EOPNOTSUPP (the IOMMU has none of this type), EINVAL (not a nesting parent)
+   */
+  allocViommu(device: Device, options: ViommuOptions): Viommu {
+    checkAlive(this);
+    return allocViommu(this, device, options);
+  }
+
+  /**
+   * A page table that a guest manages, on top of this one (IOMMU_HWPT_ALLOC): for IOMMUs without vIOMMU, as VT-d.
+   * @throws IommufdError EINVAL (not a nesting parent, or the driver refuses the data), EOPNOTSUPP
+   */
+  allocNestedHwpt(device: Device, options: NestedOptions): HwptNested {
+    checkAlive(this);
+    return allocNestedHwpt(this, device, options);
+  }
+
+  protected override checkDestroy(): void {
+    if (!this.auto) return;
+    throw new UsageError(
+      'ERR_IOMMUFD_BORROWED',
+      `${this.describe()} was made by the kernel at an attach: it goes when its last device is detached`,
+    );
+  }
+
+  /** For Device: a page table that the kernel made is gone once nothing is attached to it. */
+  settle(): void {
+    if (this.auto && this.heldBy.length === 0) this.finish();
+  }
+}
+
+/** Page tables the kernel made, by IOAS and id: attaching a second device may answer one that is known. */
+const autoHwpts = new WeakMap<Ioas, Map<number, HwptPaging>>();
+
+/** The object for a page table that the kernel made at an attach. */
+export function autoHwpt(ioas: Ioas, ctx: Context, id: number): HwptPaging {
+  let known = autoHwpts.get(ioas);
+  if (known === undefined) {
+    known = new Map();
+    autoHwpts.set(ioas, known);
+  }
+  const before = known.get(id);
+  if (before !== undefined && !before.destroyed) return before;
+  if (ctx !== context(ioas)) throw new Error('the IOAS belongs to another iommufd');
+  const hwpt = new HwptPaging(ioas, id, { auto: true, nestParent: false });
+  known.set(id, hwpt);
+  return hwpt;
+}
+
+interface Prepared {
+  readonly input: Parameters<typeof call<typeof uapi.iommu_hwpt_alloc.fields>>[2];
+  readonly attachments: Attachments;
+}
+
+function prepare(ioas: Ioas, device: Device, options: HwptOptions): Prepared {
+  checkAlive(ioas);
+  checkOptions(options, ['nestParent', 'dirtyTracking', 'pasid', 'faultQueue', 'data']);
+  if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
+  checkSame(ioas, device, 'device');
+  let flags = 0;
+  if (toBoolean(options.nestParent, 'nestParent', false)) flags |= FLAGS.IOMMU_HWPT_ALLOC_NEST_PARENT;
+  if (toBoolean(options.dirtyTracking, 'dirtyTracking', false)) flags |= FLAGS.IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
+  if (toBoolean(options.pasid, 'pasid', false)) flags |= FLAGS.IOMMU_HWPT_ALLOC_PASID;
+  const fault = faultFields(ioas, options.faultQueue);
+  const common = { flags: flags | fault.flags, dev_id: device.id, pt_id: ioas.id, fault_id: fault.fault_id };
+  if (options.data === undefined) return { input: common, attachments: {} };
+  checkOptions(options.data, ['type', 'bytes'], 'data');
+  const bytes = toBytes(options.data.bytes, 'data.bytes');
+  const input = { ...common, data_type: toU32(options.data.type, 'data.type'), data_len: bytes.length };
+  return { input, attachments: { data_uptr: bytes } };
+}
+
+/** The fields that send page requests to a fault queue. */
+export function faultFields(owner: KernelObject, queue: FaultQueue | undefined): { flags: number; fault_id: number } {
+  if (queue === undefined) return { flags: 0, fault_id: 0 };
+  if (!(queue instanceof FaultQueue)) throw invalidType('faultQueue', 'a FaultQueue', queue);
+  checkSame(owner, queue, 'faultQueue');
+  return { flags: FLAGS.IOMMU_HWPT_FAULT_ID_VALID, fault_id: queue.id };
+}
+
+function made(ioas: Ioas, id: number, options: HwptOptions): HwptPaging {
+  return new HwptPaging(ioas, id, {
+    auto: false,
+    nestParent: options.nestParent === true,
+    faultQueue: options.faultQueue,
+  });
+}
+
+/** `ioas.allocHwpt`. */
+export function allocHwpt(ioas: Ioas, device: Device, options: HwptOptions): HwptPaging {
+  const { input, attachments } = prepare(ioas, device, options);
+  const out = call(context(ioas), uapi.IOMMU_HWPT_ALLOC, input, attachments);
+  return made(ioas, out.out_hwpt_id, options);
+}
+
+/** `ioas.allocHwptAsync`. */
+export async function allocHwptAsync(ioas: Ioas, device: Device, options: HwptOptions): Promise<HwptPaging> {
+  const { input, attachments } = prepare(ioas, device, options);
+  const ctx = context(ioas);
+  const out = await ctx.track(() => callAsync(ctx, uapi.IOMMU_HWPT_ALLOC, input, attachments));
+  return made(ioas, out.out_hwpt_id, options);
+}

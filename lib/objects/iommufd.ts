@@ -1,0 +1,268 @@
+// An open /dev/iommu: the root of all objects.
+import { checkOptions, oneOf, toU32 } from '../host/arguments.js';
+import { IommufdError } from '../host/errors.js';
+import { type Host, hostSeam, openHost } from '../open.js';
+import * as uapi from '../uapi/iommufd.js';
+import type { Ioctl } from '../uapi/layout.js';
+import { call } from './call.js';
+import { Context, type ContextResources } from './context.js';
+import { Device } from './device.js';
+import { allocFaultQueue, type FaultQueue } from './fault-queue.js';
+import { drawGraph } from './graph.js';
+import { Ioas } from './ioas.js';
+import type { KernelObject } from './kernel-object.js';
+import { VfioCompat } from './vfio-compat.js';
+
+export interface IommufdOptions {
+  /** The node; '/dev/iommu' if left out. */
+  readonly path?: string;
+}
+
+export interface AdoptOptions {
+  /** The host it belongs to; `openHost()` if left out. */
+  readonly host?: Host;
+  /** `owned` (default): closed with the object. `borrowed`: it stays open, and whoever gave it closes it. */
+  readonly ownership?: 'owned' | 'borrowed';
+}
+
+/** Who pays for pinned memory: the user (all his processes together), or each process. */
+export type RlimitMode = 'user' | 'process';
+
+/** One ioctl, and whether this kernel has it. */
+export interface IoctlSupport {
+  readonly name: string;
+  /** The Linux release that brought it. */
+  readonly since: string;
+  readonly supported: boolean;
+}
+
+const O_RDWR = 2;
+const ENOTTY = -25;
+
+let contextOf: (iommufd: Iommufd) => Context;
+
+const collected = new FinalizationRegistry<ContextResources>((resources) => {
+  const note = resources.owned ? 'its fd was closed' : 'its fd stays open';
+  process.emitWarning(`an Iommufd was collected without close(): ${note}`, { code: 'IOMMUFD_COLLECTED' });
+  resources.release();
+});
+
+/** An open /dev/iommu. Closing it closes and destroys everything that was made from it. */
+export class Iommufd {
+  /** The host it was opened on. */
+  readonly host: Host;
+  /** The old VFIO container interface's address space on this iommufd. */
+  readonly vfioCompat: VfioCompat;
+  readonly #context: Context;
+
+  static {
+    contextOf = (iommufd) => iommufd.#context;
+  }
+
+  /** Not for callers: use `Iommufd.open`, `Iommufd.fromFd` or `host.openIommufd`. */
+  constructor(host: Host, context: Context) {
+    this.host = host;
+    this.#context = context;
+    this.vfioCompat = new VfioCompat(this, context);
+    collected.register(this, context.resources, this);
+  }
+
+  /**
+   * Opens /dev/iommu on this machine's host: short for `openHost().openIommufd()`.
+   * @throws IommufdError EACCES (no permission), UsageError ERR_IOMMUFD_NO_HOST (there is none)
+   */
+  static open(options: IommufdOptions = {}): Iommufd {
+    return openHost().openIommufd(options);
+  }
+
+  /**
+   * An iommufd that somebody else opened: a launcher with the privilege to, or a process before a live update.
+   * @throws IommufdError EBADF (not open), ENOTTY (not an iommufd)
+   */
+  static fromFd(fd: number, options: AdoptOptions = {}): Iommufd {
+    checkOptions(options, ['host', 'ownership']);
+    const host = options.host ?? openHost();
+    const number = toU32(fd, 'fd');
+    const owned = oneOf(options.ownership ?? 'owned', ['owned', 'borrowed'], 'ownership') === 'owned';
+    const seam = hostSeam(host);
+    if (owned) {
+      const rc = seam.own(number);
+      if (rc < 0) throw new IommufdError('fcntl', rc, { fd });
+    }
+    const context = new Context(seam, number, owned);
+    const rc = probe(context, uapi.IOMMU_DESTROY);
+    if (rc < 0) {
+      if (owned) seam.disown(number);
+      throw new IommufdError('IOMMU_DESTROY', rc, { fd }, 'is it an iommufd?');
+    }
+    return new Iommufd(host, context);
+  }
+
+  /** The fd, for a VMM that must hand it on (to KVM, to a device process). Owned by this object unless borrowed. */
+  get fd(): number {
+    this.#context.check();
+    return this.#context.fd;
+  }
+
+  get closed(): boolean {
+    return this.#context.closed;
+  }
+
+  /** Everything alive that this process made or adopted, in the order of its making. */
+  get objects(): readonly KernelObject[] {
+    return [...this.#context.objects];
+  }
+
+  /** A new I/O address space (IOMMU_IOAS_ALLOC). */
+  allocIoas(): Ioas {
+    this.#context.check();
+    const { out_ioas_id: id } = call(this.#context, uapi.IOMMU_IOAS_ALLOC, {});
+    return new Ioas(this, this.#context, id);
+  }
+
+  /** A queue for page requests of devices (IOMMU_FAULT_QUEUE_ALLOC, Linux 6.11). */
+  allocFaultQueue(): FaultQueue {
+    this.#context.check();
+    return allocFaultQueue(this, this.#context);
+  }
+
+  /** A device that somebody else bound to this iommufd, by its id; whoever bound it attaches and unbinds it. */
+  adoptDevice(id: number): Device {
+    this.#context.check();
+    return new Device(this, this.#context, toU32(id, 'id'), undefined);
+  }
+
+  /** An address space made by somebody else on this iommufd, by its id; what it has mapped is not known here. */
+  adoptIoas(id: number): Ioas {
+    this.#context.check();
+    return new Ioas(this, this.#context, toU32(id, 'id'));
+  }
+
+  /**
+   * Who pays for pinned memory (IOMMU_OPTION_RLIMIT_MODE).
+   */
+  get rlimitMode(): RlimitMode {
+    this.#context.check();
+    return this.#rlimitMode('IOMMU_OPTION_OP_GET', 0n) === 0n ? 'user' : 'process';
+  }
+  /** Must be set before any object exists (else EBUSY), with CAP_SYS_RESOURCE (else EPERM). */
+  set rlimitMode(mode: RlimitMode) {
+    this.#context.check();
+    const value = oneOf(mode, ['user', 'process'], 'rlimitMode') === 'process' ? 1n : 0n;
+    this.#rlimitMode('IOMMU_OPTION_OP_SET', value);
+  }
+
+  /**
+   * Takes over the pinned memory of all mappings, after a live update put this process in the place of another
+   * (IOMMU_IOAS_CHANGE_PROCESS, Linux 6.14).
+   * @throws IommufdError EINVAL (a mapping was made by address, not by file), ENOMEM (RLIMIT_MEMLOCK)
+   */
+  changeProcess(): void {
+    this.#context.check();
+    call(this.#context, uapi.IOMMU_IOAS_CHANGE_PROCESS, {});
+  }
+
+  /** Which ioctls this kernel has, and which Linux brought them. Nothing is changed by asking. */
+  probe(): readonly IoctlSupport[] {
+    this.#context.check();
+    return uapi.iommufdIoctls.map((op) => ({
+      name: op.name,
+      since: op.since,
+      supported: probe(this.#context, op) === 0,
+    }));
+  }
+
+  /** The live objects as a tree: each under what it was made from. */
+  drawGraph(): string {
+    return drawGraph(this.objects);
+  }
+
+  /**
+   * Destroys all that was made here, in the order the kernel needs, and closes the fd. Twice is fine.
+   * @throws UsageError ERR_IOMMUFD_BUSY while work is on the thread pool: `closeAsync` waits for it. AggregateError of
+   * what could not be destroyed (an fd shared with another process keeps it alive); the fd is closed all the same
+   */
+  close(): void {
+    const context = this.#context;
+    if (context.closed) return;
+    context.checkIdle();
+    const errors: unknown[] = [];
+    for (const object of [...context.objects].reverse()) {
+      try {
+        object[Symbol.dispose]();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    context.markClosed();
+    collected.unregister(this);
+    context.resources.release();
+    if (errors.length > 0) {
+      throw new AggregateError(errors, `the iommufd is closed, but ${errors.length} object(s) would not be destroyed`);
+    }
+  }
+
+  /** As `close`, after all work on the thread pool is done. */
+  async closeAsync(): Promise<void> {
+    await this.#context.whenIdle();
+    this.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.closeAsync();
+  }
+
+  toJSON(): Record<string, unknown> {
+    const { closed, objects } = this;
+    return { type: 'Iommufd', host: this.host.kind, closed, objects: objects.map((object) => object.toJSON()) };
+  }
+
+  #rlimitMode(op: keyof typeof uapi.iommufd_option_ops.values, value: bigint): bigint {
+    return call(this.#context, uapi.IOMMU_OPTION, {
+      option_id: uapi.iommufd_option.values.IOMMU_OPTION_RLIMIT_MODE,
+      op: uapi.iommufd_option_ops.values[op],
+      object_id: 0,
+      val64: value,
+    }).val64;
+  }
+}
+
+/** The shared state behind an iommufd: for this package's own files. */
+export function iommufdContext(iommufd: Iommufd): Context {
+  return contextOf(iommufd);
+}
+
+/**
+ * Whether a file has an ioctl: 0, or the errno that says it has not. A struct shorter than the shortest is refused with
+ * EINVAL before anything is looked at, and an unknown number with ENOTTY before that (drivers/iommu/iommufd/main.c).
+ */
+function probe(context: Context, op: Ioctl): number {
+  const { seam, fd } = context;
+  const { arena } = seam;
+  const mark = arena.mark();
+  const at = arena.take(8);
+  arena.u64[at >>> 3] = 4n;
+  const result = seam.ioctl(fd, op.request, at);
+  arena.release(mark);
+  const EINVAL = -22;
+  return result === EINVAL ? 0 : result === 0 ? ENOTTY : result;
+}
+
+/** `host.openIommufd`. */
+export function openIommufd(host: Host, options: IommufdOptions): Iommufd {
+  checkOptions(options, ['path']);
+  const seam = hostSeam(host);
+  const path = options.path ?? '/dev/iommu';
+  const fd = seam.open(path, O_RDWR);
+  if (fd < 0) throw new IommufdError('open', fd, { path });
+  const context = new Context(seam, fd, true);
+  const rc = probe(context, uapi.IOMMU_DESTROY);
+  if (rc < 0) {
+    seam.close(fd);
+    throw new IommufdError('IOMMU_DESTROY', rc, { path }, 'is it an iommufd?');
+  }
+  return new Iommufd(host, context);
+}

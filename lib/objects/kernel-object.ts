@@ -1,0 +1,159 @@
+// What all objects of an iommufd have in common: an id, the things that keep each other alive, and an end.
+import { destroyed, IommufdError, UsageError } from '../host/errors.js';
+import { IOMMU_DESTROY } from '../uapi/iommufd.js';
+import { tryCall } from './call.js';
+import type { Context } from './context.js';
+import type { Iommufd } from './iommufd.js';
+
+/** Something that keeps an object from being destroyed: an object made from it, an attached device, a live mmap. */
+export interface Holder {
+  describe(): string;
+  /** Lets go; whatever holds the holder goes first. */
+  release(): void;
+}
+
+const ENOENT = -2;
+
+let contextOf: (object: KernelObject) => Context;
+let holdersOf: (object: KernelObject) => Set<Holder>;
+
+export abstract class KernelObject implements Holder {
+  /** The kernel's id for it, unique within the iommufd. */
+  readonly id: number;
+  /** The iommufd it belongs to. */
+  readonly iommufd: Iommufd;
+  /** The kernel's name for its kind: 'ioas', 'hwpt-paging', 'viommu', 'hw-queue'... */
+  abstract readonly type: string;
+  readonly #context: Context;
+  readonly #holds: readonly KernelObject[];
+  readonly #holders = new Set<Holder>();
+  #destroyed = false;
+
+  static {
+    contextOf = (object) => object.#context;
+    holdersOf = (object) => object.#holders;
+  }
+
+  /** `holds`: what it was made from, and what else it keeps alive. */
+  protected constructor(iommufd: Iommufd, context: Context, id: number, holds: readonly KernelObject[]) {
+    this.iommufd = iommufd;
+    this.id = id;
+    this.#context = context;
+    this.#holds = holds;
+    for (const held of holds) held.#holders.add(this);
+    context.objects.add(this);
+  }
+
+  /** Whether it is gone: destroyed, or its iommufd closed. */
+  get destroyed(): boolean {
+    return this.#destroyed || this.#context.closed;
+  }
+
+  /** What keeps it from being destroyed, as far as this process knows. */
+  get heldBy(): readonly string[] {
+    return [...this.#holders].map((holder) => holder.describe());
+  }
+
+  /** What it was made from, and what else it keeps alive. */
+  get parents(): readonly KernelObject[] {
+    return this.#holds;
+  }
+
+  describe(): string {
+    return `${this.type} ${this.id}`;
+  }
+
+  /**
+   * Destroys the object (IOMMU_DESTROY). Twice is fine.
+   * @throws IommufdError EBUSY while something holds it: the message names what this process knows of; ENOENT where
+   * somebody else destroyed it
+   */
+  destroy(): void {
+    if (this.destroyed) return;
+    this.checkDestroy();
+    this.beforeDestroy();
+    const result = this.destroyInKernel();
+    if (result === ENOENT) this.finish();
+    if (result < 0) {
+      const holders = this.heldBy;
+      const extra = holders.length > 0 ? `held by ${holders.join(', ')}` : undefined;
+      throw new IommufdError('IOMMU_DESTROY', result, { id: this.id, type: this.type }, extra);
+    }
+    this.finish();
+  }
+
+  /** Destroys it after everything that holds it, newest first. */
+  [Symbol.dispose](): void {
+    if (this.destroyed) return;
+    for (const holder of [...this.#holders].reverse()) holder.release();
+    // A page table that the kernel made goes with its last device: it may be gone by now.
+    this.destroy();
+  }
+
+  /** As a holder of its parents. */
+  release(): void {
+    this[Symbol.dispose]();
+  }
+
+  toJSON(): Record<string, unknown> {
+    const { type, id, destroyed: gone, heldBy } = this;
+    return { type, id, destroyed: gone, madeFrom: this.#holds.map((held) => held.describe()), heldBy };
+  }
+
+  /** Answers 0 or -errno. */
+  protected destroyInKernel(): number {
+    return tryCall(this.#context, IOMMU_DESTROY, { id: this.id }).result;
+  }
+
+  /** Throws where the object must not be destroyed by its owner. */
+  protected checkDestroy(): void {}
+
+  /** What must go before the kernel will let go: event fds. */
+  protected beforeDestroy(): void {}
+
+  /** After the kernel has forgotten it. */
+  protected afterDestroy(): void {}
+
+  /** Marks it gone; the kernel has forgotten it. */
+  protected finish(): void {
+    if (this.#destroyed) return;
+    this.#destroyed = true;
+    this.#context.objects.delete(this);
+    for (const held of this.#holds) held.#holders.delete(this);
+    this.#holders.clear();
+    this.afterDestroy();
+  }
+}
+
+/** The shared state behind an object: for this package's own files. */
+export function context(object: KernelObject): Context {
+  return contextOf(object);
+}
+
+/** Throws unless the object can be used. */
+export function checkAlive(object: KernelObject): void {
+  if (object.destroyed) throw destroyed(object.describe());
+}
+
+/** Throws unless `other` is alive and belongs to the same iommufd as `object`. */
+export function checkSame(object: KernelObject, other: KernelObject, name: string): void {
+  checkAlive(other);
+  if (contextOf(object) === contextOf(other)) return;
+  if (contextOf(object).seam !== contextOf(other).seam) {
+    throw new UsageError('ERR_IOMMUFD_FOREIGN_HOST', `${name} (${other.describe()}) belongs to another host`);
+  }
+  throw new UsageError('ERR_IOMMUFD_FOREIGN_CONTEXT', `${name} (${other.describe()}) belongs to another iommufd`);
+}
+
+export function addHolder(object: KernelObject, holder: Holder): void {
+  holdersOf(object).add(holder);
+}
+
+export function removeHolder(object: KernelObject, holder: Holder): void {
+  holdersOf(object).delete(holder);
+}
+
+/** What holds an object: for the object graph. */
+export function holders(object: KernelObject): readonly Holder[] {
+  return [...holdersOf(object)];
+}

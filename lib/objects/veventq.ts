@@ -1,0 +1,104 @@
+// Events that a guest's IOMMU driver should see: translation faults, queue errors.
+import { checkOptions, toU32 } from '../host/arguments.js';
+import { outOfRange, UsageError } from '../host/errors.js';
+import { IOMMU_VEVENTQ_ALLOC } from '../uapi/iommufd.js';
+import { call } from './call.js';
+import type { Context } from './context.js';
+import { parseVevents, type Vevent } from './decode-events.js';
+import { withEventFd } from './event-fd.js';
+import { EventReader, type EventSource, type ReadEventsOptions } from './event-reader.js';
+import { defaultVeventqType, VEVENT_PAYLOAD, type ViommuTypeName, veventqType } from './hardware-types.js';
+import { checkAlive, context, KernelObject } from './kernel-object.js';
+import type { Viommu } from './viommu.js';
+
+export interface VeventqOptions {
+  /** How many events may wait, 1 to 2^19: more are lost, and counted. */
+  readonly depth: number;
+  /** The kind of events; the vIOMMU's own kind if left out. */
+  readonly type?: ViommuTypeName | number;
+  /** For a kind given by number: bytes of an event's payload, which events do not tell themselves. */
+  readonly payloadSize?: number;
+}
+
+/** Room for one read: far more than any event. */
+const READ_SIZE = 64 * 1024;
+
+/** A queue of events of a vIOMMU (IOMMU_VEVENTQ_ALLOC, Linux 6.15): made by `viommu.allocVeventq`. */
+export class Veventq extends KernelObject {
+  readonly type = 'veventq';
+  readonly viommu: Viommu;
+  readonly depth: number;
+  readonly #context: Context;
+  readonly #reader: EventReader<Vevent>;
+  #expected = 0;
+
+  /** Not for callers: use `viommu.allocVeventq`. */
+  constructor(viommu: Viommu, id: number, made: { source: EventSource; type: number; payload: number; depth: number }) {
+    super(viommu.iommufd, context(viommu), id, [viommu]);
+    this.viommu = viommu;
+    this.depth = made.depth;
+    this.#context = context(viommu);
+    const { type, payload } = made;
+    this.#reader = new EventReader(made.source, READ_SIZE, this.describe(), (view, at, length) => {
+      const parsed = parseVevents(view, at, length, { type, payload, expected: this.#expected });
+      this.#expected = parsed.expected;
+      return parsed.events;
+    });
+  }
+
+  /** The fd that events are read from, for a VMM with an event loop of its own. Owned by this object. */
+  get fd(): number {
+    checkAlive(this);
+    return this.#reader.source.fd;
+  }
+
+  /**
+   * Waits for events: `for await (const event of queue.read({ signal }))`. Lost events are an event in their place, with
+   * their count. One iterator at a time; it ends when the queue is destroyed; leaving it loses nothing. Keeps the process
+   * alive unless `unref`'d.
+   */
+  read(options: ReadEventsOptions = {}): AsyncIterableIterator<Vevent> {
+    checkAlive(this);
+    return this.#reader.iterate(options);
+  }
+
+  /** The events that are there now. */
+  drain(): Vevent[] {
+    checkAlive(this);
+    return this.#reader.drain();
+  }
+
+  ref(): void {
+    checkAlive(this);
+    this.#reader.ref();
+  }
+  unref(): void {
+    checkAlive(this);
+    this.#reader.unref();
+  }
+
+  protected override beforeDestroy(): void {
+    this.#context.resources.eventSources.delete(this.#reader.source);
+    this.#reader.close();
+  }
+}
+
+/** `viommu.allocVeventq`. */
+export function allocVeventq(viommu: Viommu, options: VeventqOptions): Veventq {
+  checkOptions(options, ['depth', 'type', 'payloadSize']);
+  const depth = toU32(options?.depth, 'depth');
+  if (depth < 1) throw outOfRange('depth', 'at least 1', depth);
+  const type = options.type === undefined ? defaultVeventqType(viommu.typeNumber) : veventqType(options.type);
+  if (type === undefined) {
+    throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `vIOMMU type ${viommu.viommuType} is not known here: give the type`);
+  }
+  const payload = options.payloadSize === undefined ? VEVENT_PAYLOAD.get(type) : toU32(options.payloadSize, 'payloadSize');
+  if (payload === undefined) {
+    throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `event type ${type} is not known here: give payloadSize`);
+  }
+  if (payload < 1 || payload > READ_SIZE - 8) throw outOfRange('payloadSize', `between 1 and ${READ_SIZE - 8}`, payload);
+  const ctx = context(viommu);
+  const out = call(ctx, IOMMU_VEVENTQ_ALLOC, { viommu_id: viommu.id, type, veventq_depth: depth });
+  const { out_veventq_id: id, out_veventq_fd: fd } = out;
+  return withEventFd(ctx, id, fd, (source) => new Veventq(viommu, id, { source, type, payload, depth }));
+}

@@ -1,0 +1,25 @@
+// Mocha's spec reporter, with skipped cases listed with their reasons, a line a case in a file for comparison between
+// lanes (IOMMUFD_RESULTS), and the closing line that CI reads.
+import { appendFileSync } from 'node:fs';
+import Mocha from 'mocha';
+
+export default class Reporter extends Mocha.reporters.Spec {
+  constructor(runner: Mocha.Runner, options: Mocha.MochaOptions) {
+    super(runner, options);
+    const file = process.env.IOMMUFD_RESULTS;
+    if (file === undefined) return;
+    const note = (outcome: string) => (test: Mocha.Test, error?: unknown) => {
+      const message = error instanceof Error ? error.message : undefined;
+      appendFileSync(file, `${JSON.stringify({ title: test.title, outcome, message })}\n`);
+    };
+    runner.on('pass', note('passed'));
+    runner.on('fail', note('failed'));
+    runner.on('pending', note('skipped'));
+  }
+
+  override epilogue(): void {
+    super.epilogue();
+    const { passes = 0, failures = 0, pending = 0 } = this.stats;
+    console.log(`${passes} passed, ${failures} failed, ${pending} skipped`);
+  }
+}

@@ -1,0 +1,159 @@
+// How a conformance case is written: a group, a stable id, what it needs, and a function over a fresh iommufd. After
+// each case everything is closed, and what is left over fails it.
+import assert from 'node:assert/strict';
+import type { DmaMemory, Iommufd, MemoryOptions } from '../../lib/index.js';
+import { errnoName, type Fields, type Input, IOMMU_DESTROY, type Ioctl, type Values } from '../../lib/uapi/index.js';
+import { type Attachments, tryCall } from '../../lib/unsafe.js';
+import { MockDevice, type MockDeviceOptions } from './mock.js';
+import { type Capability, type Rig, rig } from './rig.js';
+
+/** A call's outcome: 'ok' or the errno's name, and the struct as it came back. */
+export interface Answer<F extends Fields> {
+  readonly code: string;
+  readonly out: Values<F>;
+}
+
+export interface RawStruct {
+  /** Says how long the struct is (its first u32); the layout's size if left out. */
+  readonly size?: number;
+  /** Bytes behind the struct. */
+  readonly tail?: Uint8Array;
+}
+
+/** What a case works with. */
+export class Bench {
+  readonly rig: Rig;
+  readonly #undo: (() => void)[] = [];
+  #iommufd: Iommufd | undefined;
+
+  constructor(theRig: Rig) {
+    this.rig = theRig;
+  }
+
+  /** This case's iommufd, opened when first asked for. */
+  get iommufd(): Iommufd {
+    this.#iommufd ??= this.openIommufd();
+    return this.#iommufd;
+  }
+
+  /** Another iommufd, closed at the end of the case. */
+  openIommufd(): Iommufd {
+    const iommufd = this.rig.host.openIommufd();
+    this.later(() => iommufd.close());
+    return iommufd;
+  }
+
+  /** Runs at the end of the case, the last one first. */
+  later(step: () => void): void {
+    this.#undo.push(step);
+  }
+
+  /** Memory, freed at the end of the case; 64 KiB if no size is given. */
+  memory(size: number | bigint = 0x10000, options?: MemoryOptions): DmaMemory {
+    const memory = this.rig.host.allocateMemory(size, options);
+    this.later(() => memory.free());
+    return memory;
+  }
+
+  /** A mock device, bound to this case's iommufd, attached to nothing of the case's. */
+  mockDevice(options?: MockDeviceOptions, iommufd: Iommufd = this.iommufd): MockDevice {
+    return new MockDevice(iommufd, this.rig.seam, options);
+  }
+
+  /** An ioctl past the objects, on this case's iommufd or another fd. */
+  ioctl<F extends Fields>(op: Ioctl<F>, input: Input<F>, attachments?: Attachments, fd = this.iommufd.fd): Answer<F> {
+    const { result, out } = tryCall({ seam: this.rig.seam, fd }, op, input, attachments);
+    return { code: codeOf(result), out };
+  }
+
+  /** An ioctl whose struct has another length than the layout says, and bytes behind it. */
+  ioctlSized<F extends Fields>(op: Ioctl<F>, input: Input<F>, { size, tail }: RawStruct): Answer<F> {
+    const { seam } = this.rig;
+    const { arena } = seam;
+    const { fd } = this.iommufd;
+    const mark = arena.mark();
+    const at = arena.take(op.layout.size + (tail?.length ?? 0));
+    op.layout.encode(arena.view, at, input);
+    arena.view.setUint32(at, size ?? op.layout.size, true);
+    if (tail !== undefined) arena.bytes.set(tail, at + op.layout.size);
+    const result = seam.ioctl(fd, op.request, at);
+    const out = op.layout.decode(arena.view, at);
+    arena.release(mark);
+    return { code: codeOf(result), out };
+  }
+
+  /** IOMMU_DESTROY past the objects: 'ok' or the errno's name. */
+  destroyId(id: number): string {
+    return this.ioctl(IOMMU_DESTROY, { id }).code;
+  }
+
+  /** Undoes everything. */
+  finish(): void {
+    const errors: unknown[] = [];
+    for (const step of this.#undo.splice(0).reverse()) {
+      try {
+        step();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length === 1) throw errors[0];
+    if (errors.length > 1) throw new AggregateError(errors, 'the clean-up failed');
+  }
+}
+
+function codeOf(result: number): string {
+  return result < 0 ? errnoName(result) : 'ok';
+}
+
+export type Case = (bench: Bench) => void | Promise<void>;
+
+export interface CaseOptions {
+  readonly needs?: Capability;
+}
+
+export interface Group {
+  /** A case. Its id is `group/id`: lanes are compared by it, so it never changes. */
+  (id: string, what: string, run: Case): void;
+  (id: string, what: string, options: CaseOptions, run: Case): void;
+}
+
+/** A group of cases, mostly one per ioctl. */
+export function conformance(group: string, declare: (test: Group) => void): void {
+  const seen = new Set<string>();
+  describe(group, () => {
+    declare((id: string, what: string, ...rest: [Case] | [CaseOptions, Case]) => {
+      assert(!seen.has(id), `${group}/${id} is there twice`);
+      seen.add(id);
+      const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
+      it(`${group}/${id}: ${what}`, async function () {
+        const theRig = rig();
+        const reason = options.needs === undefined ? undefined : theRig.lacks(options.needs);
+        if (reason !== undefined) {
+          if (this.test) this.test.title += ` [${reason}]`;
+          this.skip();
+        }
+        const before = theRig.census();
+        const bench = new Bench(theRig);
+        try {
+          await run(bench);
+        } finally {
+          bench.finish();
+        }
+        assert.deepEqual(theRig.census(), before, 'the case left something behind');
+      });
+    });
+  });
+}
+
+/** Asserts that work is refused by the kernel with this errno, and answers the error. */
+export function refused(code: string, work: () => unknown): Error & { readonly code: string } {
+  try {
+    work();
+  } catch (error) {
+    assert(error instanceof Error && 'code' in error && typeof error.code === 'string', `not a refusal: ${error}`);
+    assert.equal(error.code, code, error.message);
+    return Object.assign(error, { code: error.code });
+  }
+  assert.fail(`expected ${code}, but it worked`);
+}

@@ -1,0 +1,130 @@
+// One boot of a test machine: QEMU with a kernel of ours, the host's own file system over 9p, and a command.
+import { spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+/** What the init script prints before and after the command. */
+const BEGIN = '@@@ begin';
+const END = '@@@ end';
+
+/** `mock`: no IOMMU but the kernel's own mock. `vtd`: an emulated Intel IOMMU with QEMU's edu device behind it. */
+export type MachineName = 'mock' | 'vtd';
+
+const DEVICES: Readonly<Record<MachineName, readonly string[]>> = {
+  mock: [],
+  vtd: [
+    '-device',
+    'intel-iommu,intremap=on,caching-mode=on,device-iotlb=on,x-scalable-mode=on',
+    '-device',
+    'edu,addr=5',
+  ],
+};
+
+export interface Boot {
+  readonly machine: MachineName;
+  readonly kernel: string;
+  /** The folder the command runs in; it is read-only there. */
+  readonly checkout: string;
+  /** A shell script. */
+  readonly command: string;
+  /** Huge pages of 2 MiB to reserve. */
+  readonly hugePages?: number;
+  readonly timeoutSeconds: number;
+  /** Told each line the machine prints. */
+  readonly onLine: (line: string) => void;
+}
+
+export interface BootResult {
+  /** The command's exit status; undefined if the machine died before it ended. */
+  readonly status: number | undefined;
+  /** What the kernel logged. */
+  readonly dmesg: string;
+  /** Files that the command wrote to /run/results. */
+  readonly files: Readonly<Record<string, string>>;
+}
+
+function share(name: string, folder: string, readonly: boolean): string[] {
+  const options = `local,id=${name},path=${folder},security_model=none,multidevs=remap${readonly ? ',readonly=on' : ''}`;
+  return ['-fsdev', options, '-device', `virtio-9p-pci,fsdev=${name},mount_tag=${name}9p`];
+}
+
+function qemuArguments(boot: Boot, results: string): string[] {
+  const append = [
+    'console=ttyS0 quiet panic=-1 root=root9p rootfstype=9p',
+    'rootflags=trans=virtio,version=9p2000.L,msize=524288,cache=loose ro',
+    `init=${path.join(results, 'init.sh')}`,
+    `hugepages=${boot.hugePages ?? 0}`,
+  ].join(' ');
+  return [
+    ...['-M', 'q35,kernel-irqchip=split', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', '2G'],
+    ...['-nographic', '-nodefaults', '-serial', 'stdio', '-no-reboot', '-kernel', boot.kernel, '-append', append],
+    ...share('root', '/', true),
+    ...share('checkout', boot.checkout, true),
+    ...share('results', results, false),
+    ...DEVICES[boot.machine],
+  ];
+}
+
+function readResults(results: string, names: readonly string[]): Record<string, string> {
+  const files: Record<string, string> = {};
+  for (const name of names) {
+    const file = path.join(results, name);
+    if (existsSync(file)) files[name] = readFileSync(file, 'utf8');
+  }
+  return files;
+}
+
+/** Boots the machine, runs the command, and waits for its end. `collect` names the result files to bring back. */
+export async function boot(options: Boot, collect: readonly string[] = []): Promise<BootResult> {
+  const results = mkdtempSync(path.join(tmpdir(), 'iommufd-vm-'));
+  try {
+    // The init script lies in the results folder: the checkout's own path may be hidden by a mount in the machine.
+    writeFileSync(path.join(results, 'init.sh'), readFileSync(path.join(options.checkout, 'test/vm/init.sh')));
+    chmodSync(path.join(results, 'init.sh'), 0o755);
+    writeFileSync(path.join(results, 'command.sh'), options.command);
+    await run(qemuArguments(options, results), options);
+    const { status, dmesg = '', ...files } = readResults(results, ['status', 'dmesg', ...collect]);
+    return { status: status === undefined ? undefined : Number(status), dmesg, files };
+  } finally {
+    rmSync(results, { recursive: true, force: true });
+  }
+}
+
+/** Lines between the init script's markers: firmware and the end of the kernel say nothing of use. */
+function between(onLine: (line: string) => void): (line: string) => void {
+  let inside = false;
+  return (line) => {
+    if (line.includes(END)) inside = false;
+    if (inside) onLine(line);
+    if (line.includes(BEGIN)) inside = true;
+  };
+}
+
+function run(args: string[], { onLine: tell, timeoutSeconds }: Boot): Promise<void> {
+  const onLine = between(tell);
+  return new Promise((resolve, reject) => {
+    const qemu = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const timer = setTimeout(() => {
+      tell(`the machine did not end within ${timeoutSeconds} seconds: stopped`);
+      qemu.kill('SIGKILL');
+    }, timeoutSeconds * 1000);
+    let partial = '';
+    qemu.stdout.setEncoding('utf8');
+    qemu.stdout.on('data', (text: string) => {
+      const lines = (partial + text.replaceAll('\r', '')).split('\n');
+      partial = lines.pop() ?? '';
+      for (const line of lines) onLine(line);
+    });
+    qemu.on('error', (error) => {
+      clearTimeout(timer);
+      const missing = 'code' in error && error.code === 'ENOENT';
+      reject(missing ? new Error('qemu-system-x86_64 is not installed (Debian: qemu-system-x86)') : error);
+    });
+    qemu.on('close', () => {
+      clearTimeout(timer);
+      if (partial !== '') onLine(partial);
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,83 @@
+// `npm run test:kernel`: builds (or finds) the kernel, boots it, and runs the conformance suite on its /dev/iommu.
+// `npm run start:vm`: the same machine, running one program.
+import { execFileSync } from 'node:child_process';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { boot, type MachineName } from './machine.js';
+
+const checkout = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
+
+const USAGE = `options:
+  --kernel IMAGE     boot this kernel image instead of building one
+  --grep TEXT        run only cases whose name contains TEXT
+  --program FILE     run this program instead of the suite; what follows -- goes to it
+  --machine NAME     mock (default) or vtd: an Intel IOMMU with QEMU's edu device at 0000:00:05.0
+  --timeout SECONDS  stop the machine after this long (600)`;
+
+function options() {
+  try {
+    return parseArgs({
+      options: {
+        kernel: { type: 'string' },
+        grep: { type: 'string' },
+        program: { type: 'string' },
+        machine: { type: 'string', default: 'mock' },
+        timeout: { type: 'string', default: '600' },
+      },
+      allowPositionals: true,
+    });
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : error}\n${USAGE}`);
+    process.exit(2);
+  }
+}
+
+function quote(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** Binds the edu device to vfio-pci, as its user would. */
+const BIND_EDU = `
+echo vfio-pci > /sys/bus/pci/devices/0000:00:05.0/driver_override
+echo 0000:00:05.0 > /sys/bus/pci/drivers_probe
+`;
+
+function suiteCommand(grep: string | undefined): string {
+  const filter = grep === undefined ? '' : `--fgrep ${quote(grep)}`;
+  const mocha = `node node_modules/mocha/bin/mocha.js --no-config --timeout 60000 --reporter dist/test/rig/reporter.js`;
+  return `IOMMUFD_RIG=kernel IOMMUFD_RESULTS=/run/results/cases.jsonl ${mocha} ${filter} 'dist/test/conformance/**/*.test.js'\n`;
+}
+
+/** Lines of the kernel's log that mean a defect: of the kernel, or of what we did to it. */
+function complaints(dmesg: string): string[] {
+  return dmesg.split('\n').filter((line) => /\b(WARNING:|BUG:|Oops|KASAN|refcount_t:|general protection)/.test(line));
+}
+
+async function main(): Promise<number> {
+  const { values, positionals } = options();
+  const { machine, program, grep } = values;
+  if (machine !== 'mock' && machine !== 'vtd') {
+    console.error(`--machine must be mock or vtd, not ${machine}\n${USAGE}`);
+    return 2;
+  }
+  const build = path.join(checkout, 'test/vm/build-kernel.sh');
+  const kernel = values.kernel ?? execFileSync(build, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim();
+  const command =
+    program === undefined ? suiteCommand(grep) : `node ${[program, ...positionals].map(quote).join(' ')}\n`;
+  const result = await boot({
+    machine: machine satisfies MachineName,
+    kernel,
+    checkout,
+    command: machine === 'vtd' ? BIND_EDU + command : command,
+    hugePages: 16,
+    timeoutSeconds: Number(values.timeout),
+    onLine: (line) => console.log(line),
+  });
+  const bad = complaints(result.dmesg);
+  for (const line of bad) console.error(`the kernel complained: ${line}`);
+  if (result.status === undefined) console.error('the machine ended before its command did');
+  return result.status === 0 && bad.length === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();
