@@ -11,14 +11,16 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   open: {
     EACCES: 'no permission: run as a user that may open the node, or change its owner or mode (udev rule)',
     EPERM: 'no permission: a container or security policy forbids the device',
-    ENOENT: 'there is no such node: the kernel lacks it (CONFIG_IOMMUFD), or its module is not loaded (modprobe iommufd)',
+    ENOENT:
+      'there is no such node: the kernel lacks it (CONFIG_IOMMUFD), or its module is not loaded (modprobe iommufd)',
     ENXIO: 'the node exists, but no driver is behind it: load the module',
     EBUSY: 'another process has the device open, or another driver owns it',
   },
   mmap: {
     ENXIO: 'offset and length are not a region that this iommufd handed out',
     EINVAL: 'not page-aligned, or not a mapping the file can give',
-    ENOMEM: 'address space, RLIMIT_AS or vm.max_map_count is used up; for huge pages, reserve some first: /proc/sys/vm/nr_hugepages',
+    ENOMEM:
+      'address space, RLIMIT_AS or vm.max_map_count is used up; for huge pages, reserve some first: /proc/sys/vm/nr_hugepages',
     EAGAIN: 'RLIMIT_MEMLOCK is used up',
   },
   memfd_create: {
@@ -29,7 +31,8 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     EBUSY:
       'something still holds it: destroy what was made from it first, detach devices, close event fds, unmap its MMIO; ' +
       'hardware queues go in descending index',
-    ENOENT: 'no object has this id: it was destroyed already, or the kernel removed it (a page table the kernel made goes with its last device)',
+    ENOENT:
+      'no object has this id: it was destroyed already, or the kernel removed it (a page table the kernel made goes with its last device)',
   },
   IOMMU_IOAS_MAP: {
     EEXIST: 'the range overlaps an existing mapping: unmap it first, or choose another IOVA',
@@ -53,7 +56,8 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   IOMMU_IOAS_COPY: {
     ENOENT: 'the source range is not mapped from end to end',
     EEXIST: 'the destination range overlaps an existing mapping',
-    EINVAL: 'the destination range is not usable (reserved, not allowed, not aligned), or the source has pages that cannot be shared',
+    EINVAL:
+      'the destination range is not usable (reserved, not allowed, not aligned), or the source has pages that cannot be shared',
   },
   IOMMU_IOAS_UNMAP: {
     ENOENT: 'nothing is mapped there, or the range covers only part of a mapping: unmap with the range that was mapped',

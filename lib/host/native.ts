@@ -15,15 +15,20 @@ export interface Native {
   arena(): { buffer: ArrayBuffer; address: bigint };
 
   open(path: string, flags: number): number;
+  /** -EBADF where it is not open, -EEXIST where it is owned already or belongs to a region or a watch. */
   own(fd: number): number;
+  /** -EBADF where it is not owned, -EBUSY while the thread pool uses it. */
   disown(fd: number): number;
   duplicate(fd: number): number;
+  /** -EBADF where it is not owned. Where the thread pool uses it, it is closed when that is done. */
   close(fd: number): number;
   /** How many fds this environment owns. */
   ownedFds(): number;
 
+  /** Not made again after a signal: -EINTR says that it may have had its effect. */
   ioctl(fd: number, request: number, at: number): number;
   ioctlValue(fd: number, request: number, value: number): number;
+  /** 0 where `done` will be called. The region must be a block. An fd that is not owned is its owner's to keep open. */
   ioctlAsync(fd: number, request: number, region: number, at: number, done: (result: number) => void): number;
   read(fd: number, at: number, length: number): number;
   write(fd: number, at: number, length: number): number;
@@ -33,6 +38,7 @@ export interface Native {
 
   /** A region, or -errno. `hugePageSize` 0 means ordinary pages. memfds are sealed against shrinking. */
   allocateMemory(backing: 'memfd' | 'anonymous', size: number, hugePageSize: number): number;
+  /** -EINVAL for what is no memfd or holds less, -EPERM for one that could shrink and cannot be sealed against it. */
   importMemory(fd: number, size: number): number;
   allocateBlock(size: number): number;
   mapMmio(fd: number, offset: number, length: number): number;
@@ -50,6 +56,7 @@ export interface Native {
   freeRegion(region: number): number;
   /** Lets go of a region whose owner was collected: it is unmapped when the last window is collected too. */
   dropRegion(region: number): void;
+  /** Makes the pages of that stretch present on the thread pool. 0 where `done` will be called. */
   prefault(region: number, offset: number, length: number, done: (result: number) => void): number;
 
   read8(region: number, offset: number): number;
@@ -61,7 +68,10 @@ export interface Native {
   write32(region: number, offset: number, value: number): void;
   write64(region: number, offset: number, value: bigint): void;
 
-  /** A watch, or -errno. The callback runs once per arming. */
+  /**
+   * A watch, or -errno (-EPERM for what cannot be polled). The callback runs once per arming, also for an end or an
+   * error of the file. The watch does not keep the file open, and leaves it as blocking as it was.
+   */
   watchOpen(fd: number, onReadable: () => void): number;
   watchArm(watch: number): void;
   watchDisarm(watch: number): void;

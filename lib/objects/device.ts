@@ -4,7 +4,7 @@ import { type IommufdError, invalidType, outOfRange, UsageError } from '../host/
 import { IOMMU_GET_HW_INFO, iommufd_hw_info_flags } from '../uapi/iommufd.js';
 import { call } from './call.js';
 import type { Context } from './context.js';
-import { decodeHwInfo, type HwInfo, hwInfoType, type HwInfoTypeName } from './hw-info.js';
+import { decodeHwInfo, type HwInfo, type HwInfoTypeName, hwInfoType } from './hw-info.js';
 import { HwptNested } from './hwpt-nested.js';
 import { autoHwpt, HwptPaging } from './hwpt-paging.js';
 import { Ioas } from './ioas.js';
@@ -131,7 +131,10 @@ export class Device extends KernelObject {
   protected override checkDestroy(): void {
     if (this.heldBy.length === 0) return;
     // The kernel would go ahead and leave their ids unusable until the iommufd is closed.
-    throw new UsageError('ERR_IOMMUFD_BUSY', `${this.describe()} is held by ${this.heldBy.join(', ')}: destroy that first`);
+    throw new UsageError(
+      'ERR_IOMMUFD_BUSY',
+      `${this.describe()} is held by ${this.heldBy.join(', ')}: destroy that first`,
+    );
   }
 
   protected override destroyInKernel(): number {
@@ -175,7 +178,10 @@ export class Device extends KernelObject {
 
   #requireAttacher(): Attacher {
     if (this.#attacher !== undefined) return this.#attacher;
-    throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `${this.describe()} was bound by somebody else, who also attaches it`);
+    throw new UsageError(
+      'ERR_IOMMUFD_UNAVAILABLE',
+      `${this.describe()} was bound by somebody else, who also attaches it`,
+    );
   }
 }
 

@@ -65,7 +65,8 @@ export class DirtyBitmap {
     this.length = toU64(options.length, 'length');
     const unit = `a multiple of the page size ${pageSize}`;
     if (this.iova % this.pageSize !== 0n) throw outOfRange('iova', unit, this.iova);
-    if (this.length === 0n || this.length % this.pageSize !== 0n) throw outOfRange('length', `positive, ${unit}`, this.length);
+    if (this.length === 0n || this.length % this.pageSize !== 0n)
+      throw outOfRange('length', `positive, ${unit}`, this.length);
     this.#hwpt = hwpt;
     this.#context = ctx;
     this.#table = table;

@@ -1,12 +1,17 @@
 // Page requests of devices: a fault queue delivers them, and answers go back through it.
 import { oneOf, toU32 } from '../host/arguments.js';
 import { IommufdError, invalidType } from '../host/errors.js';
-import { IOMMU_FAULT_QUEUE_ALLOC, iommu_hwpt_page_response, iommu_hwpt_pgfault, iommufd_page_response_code } from '../uapi/iommufd.js';
+import {
+  IOMMU_FAULT_QUEUE_ALLOC,
+  iommu_hwpt_page_response,
+  iommu_hwpt_pgfault,
+  iommufd_page_response_code,
+} from '../uapi/iommufd.js';
 import { call } from './call.js';
 import type { Context } from './context.js';
 import { groupFaults, type PageFaultGroup, parseFaults } from './decode-events.js';
-import { EventReader, type EventSource, type ReadEventsOptions } from './event-reader.js';
 import { withEventFd } from './event-fd.js';
+import { EventReader, type EventSource, type ReadEventsOptions } from './event-reader.js';
 import type { Iommufd } from './iommufd.js';
 import { checkAlive, KernelObject } from './kernel-object.js';
 

@@ -3,7 +3,13 @@ import { holders, type KernelObject } from './kernel-object.js';
 
 /** What an object says of itself beside kind and id. */
 function detail(object: KernelObject): string {
-  const told = object as { virtId?: unknown; index?: unknown; viommuType?: unknown; auto?: unknown; nestParent?: unknown };
+  const told = object as {
+    virtId?: unknown;
+    index?: unknown;
+    viommuType?: unknown;
+    auto?: unknown;
+    nestParent?: unknown;
+  };
   const parts: string[] = [];
   if (typeof told.viommuType === 'string') parts.push(told.viommuType);
   if (typeof told.viommuType === 'number') parts.push(`type 0x${told.viommuType.toString(16)}`);

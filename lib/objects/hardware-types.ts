@@ -1,7 +1,8 @@
 // The kinds of IOMMU that linux/iommufd.h knows, by the names used here: which number each call takes for a kind, and
 // the struct that goes with it. The one table; a kind that is not in it is given by number, with its data as bytes.
-import { invalidType, outOfRange } from '../host/errors.js';
+
 import { toU32 } from '../host/arguments.js';
+import { invalidType, outOfRange } from '../host/errors.js';
 import * as uapi from '../uapi/iommufd.js';
 import type { Fields, Layout } from '../uapi/layout.js';
 

@@ -1,9 +1,10 @@
 // What IOMMU_GET_HW_INFO tells, decoded: a pure function.
-import { invalidType, jsonSafe, outOfRange } from '../host/errors.js';
+
 import { toU32 } from '../host/arguments.js';
-import { iommufd_hw_capabilities, type iommu_hw_info } from '../uapi/iommufd.js';
+import { invalidType, jsonSafe, outOfRange } from '../host/errors.js';
+import { type iommu_hw_info, iommufd_hw_capabilities } from '../uapi/iommufd.js';
 import { isPadding, type Values } from '../uapi/layout.js';
-import { HW_INFO_KINDS, type HardwareName } from './hardware-types.js';
+import { type HardwareName, HW_INFO_KINDS } from './hardware-types.js';
 
 export type HwInfoTypeName = HardwareName;
 
@@ -50,7 +51,8 @@ export function decodeHwInfo(out: Values<typeof iommu_hw_info.fields>, room: Uin
   const has = (bit: number): boolean => (out.out_capabilities & BigInt(bit)) !== 0n;
   const info = {
     type: kind?.name ?? (out.out_data_type === 0 ? ('none' as const) : out.out_data_type),
-    fields: kind === undefined || data.length < kind.layout.size ? {} : withoutPadding(kind.layout.decode(viewOf(data), 0)),
+    fields:
+      kind === undefined || data.length < kind.layout.size ? {} : withoutPadding(kind.layout.decode(viewOf(data), 0)),
     data,
     capabilities: {
       dirtyTracking: has(CAPS.IOMMU_HW_CAP_DIRTY_TRACKING),

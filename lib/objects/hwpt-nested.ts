@@ -99,7 +99,10 @@ export function nestedData(options: NestedOptions): DriverData {
   if (typeof options !== 'object' || options === null) throw invalidType('options', 'an object', options);
   if ('ste' in options) {
     checkOptions(options, [...common, 'ste']);
-    return { type: TYPES.IOMMU_HWPT_DATA_ARM_SMMUV3, bytes: words(uapi.iommu_hwpt_arm_smmuv3.size, options.ste, 'ste') };
+    return {
+      type: TYPES.IOMMU_HWPT_DATA_ARM_SMMUV3,
+      bytes: words(uapi.iommu_hwpt_arm_smmuv3.size, options.ste, 'ste'),
+    };
   }
   if ('dte' in options) {
     checkOptions(options, [...common, 'dte']);

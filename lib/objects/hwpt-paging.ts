@@ -39,7 +39,11 @@ export class HwptPaging extends KernelObject {
   readonly #context: Context;
 
   /** Not for callers: use `ioas.allocHwpt`. */
-  constructor(ioas: Ioas, id: number, made: { auto: boolean; nestParent: boolean; faultQueue?: FaultQueue | undefined }) {
+  constructor(
+    ioas: Ioas,
+    id: number,
+    made: { auto: boolean; nestParent: boolean; faultQueue?: FaultQueue | undefined },
+  ) {
     super(ioas.iommufd, context(ioas), id, made.faultQueue === undefined ? [ioas] : [ioas, made.faultQueue]);
     this.ioas = ioas;
     this.auto = made.auto;

@@ -101,7 +101,10 @@ function invalidateBatch(ctx: Context, id: number, entries: Entries, from: numbe
   let completed: number;
   try {
     const data = at + STRUCT.size;
-    arena.bytes.set(from === 0 && length === entries.bytes.length ? entries.bytes : entries.bytes.subarray(from, from + length), data);
+    arena.bytes.set(
+      from === 0 && length === entries.bytes.length ? entries.bytes : entries.bytes.subarray(from, from + length),
+      data,
+    );
     arena.u32[(at + STRUCT.at.size) >>> 2] = STRUCT.size;
     arena.u32[(at + STRUCT.at.hwpt_id) >>> 2] = id;
     arena.u64[(at + STRUCT.at.data_uptr) >>> 3] = arena.addressOf(data);

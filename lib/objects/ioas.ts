@@ -9,7 +9,7 @@ import type { Device } from './device.js';
 import { allocHwpt, allocHwptAsync, type HwptOptions, type HwptPaging } from './hwpt-paging.js';
 import type { Iommufd } from './iommufd.js';
 import { checkAlive, checkSame, KernelObject } from './kernel-object.js';
-import { mapFlags, Mapper, type MapOptions } from './mapper.js';
+import { type MapOptions, Mapper, mapFlags } from './mapper.js';
 import type { MappingTable } from './mappings.js';
 
 export interface MapAsyncOptions extends MapOptions {

@@ -90,13 +90,18 @@ export function allocVeventq(viommu: Viommu, options: VeventqOptions): Veventq {
   if (depth < 1) throw outOfRange('depth', 'at least 1', depth);
   const type = options.type === undefined ? defaultVeventqType(viommu.typeNumber) : veventqType(options.type);
   if (type === undefined) {
-    throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `vIOMMU type ${viommu.viommuType} is not known here: give the type`);
+    throw new UsageError(
+      'ERR_IOMMUFD_UNAVAILABLE',
+      `vIOMMU type ${viommu.viommuType} is not known here: give the type`,
+    );
   }
-  const payload = options.payloadSize === undefined ? VEVENT_PAYLOAD.get(type) : toU32(options.payloadSize, 'payloadSize');
+  const payload =
+    options.payloadSize === undefined ? VEVENT_PAYLOAD.get(type) : toU32(options.payloadSize, 'payloadSize');
   if (payload === undefined) {
     throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `event type ${type} is not known here: give payloadSize`);
   }
-  if (payload < 1 || payload > READ_SIZE - 8) throw outOfRange('payloadSize', `between 1 and ${READ_SIZE - 8}`, payload);
+  if (payload < 1 || payload > READ_SIZE - 8)
+    throw outOfRange('payloadSize', `between 1 and ${READ_SIZE - 8}`, payload);
   const ctx = context(viommu);
   const out = call(ctx, IOMMU_VEVENTQ_ALLOC, { viommu_id: viommu.id, type, veventq_depth: depth });
   const { out_veventq_id: id, out_veventq_fd: fd } = out;

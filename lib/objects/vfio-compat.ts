@@ -1,12 +1,11 @@
 // The address space that the old VFIO container interface uses on an iommufd.
-import { invalidType } from '../host/errors.js';
+import { invalidType, UsageError } from '../host/errors.js';
 import { IOMMU_VFIO_IOAS, iommufd_vfio_ioas_op } from '../uapi/iommufd.js';
 import { call, refusal, tryCall } from './call.js';
 import type { Context } from './context.js';
 import { Ioas } from './ioas.js';
 import type { Iommufd } from './iommufd.js';
 import { checkAlive, context } from './kernel-object.js';
-import { UsageError } from '../host/errors.js';
 
 const OP = iommufd_vfio_ioas_op.values;
 const ENODEV = -19;
@@ -28,7 +27,9 @@ export class VfioCompat {
     const { result, out } = tryCall(this.#context, IOMMU_VFIO_IOAS, { op: OP.IOMMU_VFIO_IOAS_GET });
     if (result === ENODEV) return undefined;
     if (result < 0) throw refusal(IOMMU_VFIO_IOAS, result, { op: OP.IOMMU_VFIO_IOAS_GET });
-    const known = [...this.#context.objects].find((object): object is Ioas => object instanceof Ioas && object.id === out.ioas_id);
+    const known = [...this.#context.objects].find(
+      (object): object is Ioas => object instanceof Ioas && object.id === out.ioas_id,
+    );
     return known ?? this.#iommufd.adoptIoas(out.ioas_id);
   }
 

@@ -1,8 +1,8 @@
 // A device of the VFIO cdev interface: open, bind to an iommufd, attach to page tables.
-import { invalidType, IommufdError, UsageError } from '../host/errors.js';
+import { IommufdError, invalidType, UsageError } from '../host/errors.js';
 import type { Seam } from '../host/seam.js';
 import { refusal, tryCall, tryCallAsync } from '../objects/call.js';
-import type { AttachOptions, Attacher, AttachResult, PageTable } from '../objects/device.js';
+import type { Attacher, AttachOptions, AttachResult, PageTable } from '../objects/device.js';
 import { Device } from '../objects/device.js';
 import type { HwptNested } from '../objects/hwpt-nested.js';
 import type { HwptPaging } from '../objects/hwpt-paging.js';

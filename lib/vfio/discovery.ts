@@ -38,7 +38,9 @@ export function findVfioNode(seam: Seam, address: string): string {
   const node = `/dev/vfio/devices/${name}`;
   const status = seam.status(node);
   if (typeof status === 'number' || status.kind !== 'character-device') {
-    throw missing(`${address} is ready, but ${node} is not there: is udev running, is /dev/vfio mounted into this container?`);
+    throw missing(
+      `${address} is ready, but ${node} is not there: is udev running, is /dev/vfio mounted into this container?`,
+    );
   }
   if (`${status.major}:${status.minor}` !== number.trim()) {
     throw missing(`${node} is another device (${status.major}:${status.minor}) than ${address} (${number.trim()})`);

@@ -10,7 +10,9 @@ const FIONREAD = 0x541b;
 const FIONCLEX = 0x5450;
 const TCGETS = 0x5401;
 
-describe('addon: files', () => {
+describe('addon: files', function () {
+  // Other processes are started, and machines are busy.
+  this.timeout(20_000);
   let folder: string;
   let owned: number;
 

@@ -11,7 +11,9 @@ import { native } from './support.js';
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const compiled = fileURLToPath(new URL('../../lib/host/native.js', import.meta.url));
 
-describe('addon: the loader', () => {
+describe('addon: the loader', function () {
+  // Other processes are started, and machines are busy.
+  this.timeout(20_000);
   // A package of the same name with only the loader in it.
   let copy: string;
 

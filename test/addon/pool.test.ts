@@ -6,7 +6,7 @@ import { errno, listFds, native, nextTurn, page, runScript, waitFor } from './su
 const TCGETS = 0x5401;
 const FIONBIO = 0x5421;
 const FIONREAD = 0x541b;
-// Long enough to be in flight at the next statement, since no thread can be done with it before.
+// Enough to keep a thread busy for a while.
 const large = 64 << 20;
 
 function ioctlAsync(fd: number, request: number, block: number, at: number): Promise<number> {
@@ -15,7 +15,9 @@ function ioctlAsync(fd: number, request: number, block: number, at: number): Pro
   });
 }
 
-describe('addon: the thread pool', () => {
+describe('addon: the thread pool', function () {
+  // Other processes are started, and machines are busy.
+  this.timeout(20_000);
   let block: number;
   let fds: string[];
   let live: number;
@@ -81,7 +83,7 @@ describe('addon: the thread pool', () => {
         assert.equal(native.prefault(region, 4 * page + 10, 2 * page, resolve), 0);
       });
       assert.equal(present, 0);
-      // mincore is out of reach here; the kernel's own count of the mapping is not.
+      // Counted in a process where no other mapping is so like this one that the kernel makes them one.
       const { stdout, stderr } = runScript(`
         import { readFileSync } from 'node:fs';
         const region = native.allocateMemory('${backing}', 16 * ${page}, 0);
@@ -94,7 +96,6 @@ describe('addon: the thread pool', () => {
         const before = rss();
         native.prefault(region, 4 * ${page} + 10, 2 * ${page}, (result) => console.log(result, (rss() - before) / ${page}));`);
       assert.equal(stderr, '');
-      // Anonymous mappings next to each other are one to the kernel, so there only the difference counts.
       assert.equal(stdout.trim(), '0 3');
       native.freeRegion(region);
     });
@@ -139,11 +140,9 @@ describe('addon: the thread pool', () => {
     const fd = native.createEventfd(0);
     const isOpen = () => listFds().some((line) => line.startsWith(`${fd} `));
     const results: number[] = [];
-    // Behind two of these (there are four threads at most times, and one will do), so that it is waited for.
+    // Both are in flight until the event loop turns, whatever the threads have done by then.
     native.ioctlAsync(fd, TCGETS, block, 0, (result) => results.push(result));
-    native.ioctlAsync(fd, TCGETS, block, 0, (result) => {
-      results.push(result);
-    });
+    native.ioctlAsync(fd, TCGETS, block, 0, (result) => results.push(result));
     assert.equal(native.disown(fd), errno.EBUSY);
     assert.equal(native.close(fd), 0);
     assert.equal(native.ownedFds(), owned, 'it is gone for its owner');

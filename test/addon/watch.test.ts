@@ -14,7 +14,9 @@ async function settle(): Promise<void> {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
-describe('addon: watches', () => {
+describe('addon: watches', function () {
+  // Other processes are started, and machines are busy.
+  this.timeout(20_000);
   let fd: number;
   let fds: string[];
 
@@ -177,8 +179,7 @@ describe('addon: watches', () => {
     assert.deepEqual([stderr, stdout.trim()], ['', 'told 0']);
   });
 
-  it('keeps the process alive while it is armed, unless it is unreferenced', function () {
-    this.timeout(20_000);
+  it('keeps the process alive while it is armed, unless it is unreferenced', () => {
     const run = (body: string) => {
       const { stdout, stderr } = runScript(`
         const fd = native.createEventfd(0);

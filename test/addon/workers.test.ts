@@ -59,7 +59,9 @@ function ownMappings(): number {
   return listMappings().filter((mapping) => mapping.file.includes('iommufd-memory')).length;
 }
 
-describe('addon: worker threads', () => {
+describe('addon: worker threads', function () {
+  // Other processes are started, and machines are busy.
+  this.timeout(20_000);
   before(async () => {
     // The first worker of a process makes it open what it keeps.
     const worker = new Worker(workerScript(''), { eval: true });

@@ -2,8 +2,16 @@
 // Reached through IOMMU_TEST_CMD on the iommufd itself, on the real kernel and on an emulated one alike.
 import type { Device, Iommufd } from '../../lib/index.js';
 import {
-  type Attachments,
+  errnoName,
+  type Fields,
+  type Input,
+  IOMMU_DESTROY,
+  IOMMU_IOAS_ALLOC,
+  type Layout,
+} from '../../lib/uapi/index.js';
+import {
   type Attacher,
+  type Attachments,
   bindDevice,
   IommufdError,
   type Outcome,
@@ -11,7 +19,6 @@ import {
   type Seam,
   tryCall,
 } from '../../lib/unsafe.js';
-import { errnoName, type Fields, type Input, IOMMU_DESTROY, IOMMU_IOAS_ALLOC, type Layout } from '../../lib/uapi/index.js';
 import * as mock from './selftest-uapi.js';
 
 /** Bytes of a page of the mock's page tables. */

@@ -1,8 +1,9 @@
 // What the conformance suite runs on: a host with mock devices, and what it can do. Which one is decided once per
 // process by IOMMUFD_RIG; the suite does not know.
+
+import { loadNative } from '../../lib/host/native.js';
 import { openHost } from '../../lib/index.js';
 import { type Host, hostSeam, type Seam } from '../../lib/unsafe.js';
-import { loadNative } from '../../lib/host/native.js';
 
 /** Things that not every rig can do. */
 export type Capability =

@@ -62,7 +62,8 @@ async function main(): Promise<number> {
     return 2;
   }
   const build = path.join(checkout, 'test/vm/build-kernel.sh');
-  const kernel = values.kernel ?? execFileSync(build, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim();
+  const kernel =
+    values.kernel ?? execFileSync(build, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim();
   const command =
     program === undefined ? suiteCommand(grep) : `node ${[program, ...positionals].map(quote).join(' ')}\n`;
   const result = await boot({

@@ -1,0 +1,100 @@
+// What stands behind the example: a PCI device and its IOMMU, or the kernel's mock. It says which kinds of objects its
+// IOMMU takes; the story in vmm.ts is the same for all.
+import type { Device, Iommufd, NestedOptions, VeventqOptions, ViommuOptions } from 'iommufd';
+import { hostSeam } from 'iommufd/unsafe';
+import { MockDevice, testCmd } from '../test/rig/mock.js';
+import {
+  iommu_hwpt_selftest,
+  iommu_test_numbers,
+  iommu_viommu_event_selftest,
+  iommu_viommu_selftest,
+  test_trigger_vevent,
+} from '../test/rig/selftest-uapi.js';
+
+const MOCK = iommu_test_numbers.values;
+
+export interface Board {
+  readonly what: string;
+  readonly device: Device;
+  /** The IOMMU nests page tables straight on the parent, without a vIOMMU (VT-d). */
+  readonly nestsFromParent: boolean;
+  viommu(): ViommuOptions;
+  veventq(): VeventqOptions;
+  hwQueue(): { readonly type?: number };
+  nested(): NestedOptions;
+  /** Makes the hardware report something. */
+  raiseEvent(): void;
+}
+
+class NotHere extends Error {
+  readonly code = 'NOT_HERE';
+}
+
+/** A device that vfio-pci drives. */
+export function pciBoard(iommufd: Iommufd, address: string): Board {
+  const device = iommufd.host.openDevice(address).bind(iommufd);
+  const kind = device.hwInfo().type;
+  return {
+    what: `${address}, behind ${kind}`,
+    device,
+    nestsFromParent: kind === 'intel-vtd',
+    viommu: () => ({ type: hasCmdqv(device) ? 'tegra241-cmdqv' : 'arm-smmuv3' }),
+    veventq: () => ({ depth: 64 }),
+    hwQueue: () => ({}),
+    // An SMMUv3 stream that bypasses stage 1 (STE: V, Cfg 0b100), or a VT-d table of 4 levels at the start of memory.
+    nested: () =>
+      kind === 'intel-vtd' ? { vtd: { pageTable: 0x4000_1000n, addressWidth: 48 } } : { ste: [1n | (4n << 1n), 0n] },
+    raiseEvent: () => {
+      throw new NotHere('it takes a guest driver to make this device fault');
+    },
+  };
+}
+
+function hasCmdqv(device: Device): boolean {
+  try {
+    return device.hwInfo('tegra241-cmdqv').type === 'tegra241-cmdqv';
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EOPNOTSUPP') return false;
+    throw error;
+  }
+}
+
+/** The mock device of a kernel with CONFIG_IOMMUFD_TEST. */
+export function mockBoard(iommufd: Iommufd): Board {
+  const seam = hostSeam(iommufd.host);
+  const { device } = new MockDevice(iommufd, seam);
+  return {
+    what: "the kernel's mock device",
+    device,
+    nestsFromParent: false,
+    viommu: () => ({
+      type: MOCK.IOMMU_VIOMMU_TYPE_SELFTEST,
+      data: encode(iommu_viommu_selftest, { in_data: 0xcafe }),
+      mmapPair: {
+        offsetAt: iommu_viommu_selftest.at.out_mmap_offset,
+        lengthAt: iommu_viommu_selftest.at.out_mmap_length,
+      },
+    }),
+    veventq: () => ({
+      depth: 64,
+      type: MOCK.IOMMU_VEVENTQ_TYPE_SELFTEST,
+      payloadSize: iommu_viommu_event_selftest.size,
+    }),
+    hwQueue: () => ({ type: MOCK.IOMMU_HW_QUEUE_TYPE_SELFTEST }),
+    nested: () => ({
+      data: { type: MOCK.IOMMU_HWPT_DATA_SELFTEST, bytes: encode(iommu_hwpt_selftest, { iotlb: 1 }) },
+    }),
+    raiseEvent: () => {
+      testCmd({ seam, fd: iommufd.fd }, 'IOMMU_TEST_OP_TRIGGER_VEVENT', test_trigger_vevent, { dev_id: device.id });
+    },
+  };
+}
+
+function encode<I>(
+  layout: { size: number; encode(view: DataView, at: number, values: I): void },
+  values: I,
+): Uint8Array {
+  const bytes = new Uint8Array(layout.size);
+  layout.encode(new DataView(bytes.buffer), 0, values);
+  return bytes;
+}
