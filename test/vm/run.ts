@@ -1,9 +1,9 @@
 // `npm run test:kernel`: builds (or finds) the kernel, boots it, and runs the conformance suite on its /dev/iommu.
 // `npm run start:vm`: the same machine, running one program.
-import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { kernelImage } from './kernel.js';
 import { boot, type MachineName } from './machine.js';
 
 const checkout = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');

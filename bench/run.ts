@@ -1,0 +1,82 @@
+// `npm run bench`: everything that can run here, side by side, with the ratios it is meant to reach.
+import { parseArgs } from 'node:util';
+import { compileLoops } from './c-loops.js';
+import { events } from './events.js';
+import { inMachine, lacksMachine } from './machine.js';
+import { detachOneBuffer, type Plan } from './measure.js';
+import { mmio } from './mmio.js';
+import { nativeIoctl } from './native-ioctl.js';
+import { conditions, type Line, missed, printer, rows } from './report.js';
+
+const USAGE = `options:
+  --format text|json   json: one object a line
+  --native             only what needs no /dev/iommu
+  --lane               only what runs in a test machine, on a real /dev/iommu
+  --kernel IMAGE       boot this kernel image instead of building one
+  --check              exit with an error where a target is missed`;
+
+const CALLS: Plan = { rounds: 21, iterations: 20_000, warmUp: 3 };
+const ACCESSES: Plan = { rounds: 21, iterations: 200_000, warmUp: 3 };
+const BATCHES: Plan = { rounds: 21, iterations: 20, warmUp: 5 };
+
+function options() {
+  try {
+    return parseArgs({
+      options: {
+        format: { type: 'string', default: 'text' },
+        native: { type: 'boolean', default: false },
+        lane: { type: 'boolean', default: false },
+        kernel: { type: 'string' },
+        check: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : error}\n${USAGE}`);
+    process.exit(2);
+  }
+}
+
+async function* native(): AsyncGenerator<Line> {
+  detachOneBuffer();
+  const { benchmark, skips } = await nativeIoctl();
+  yield conditions('calls', CALLS);
+  yield* rows(benchmark, CALLS);
+  yield* skips;
+  yield conditions('register accesses', ACCESSES);
+  for (const one of mmio()) yield* rows(one, ACCESSES);
+  yield conditions('decoding', BATCHES);
+  yield* rows(events(), BATCHES);
+}
+
+async function* lane(kernel: string | undefined): AsyncGenerator<Line> {
+  const reason = lacksMachine();
+  if (reason === undefined) yield* await inMachine(kernel);
+  else yield { skipped: 'real kernel', reason };
+}
+
+async function* all(only: { native: boolean; lane: boolean; kernel?: string | undefined }): AsyncGenerator<Line> {
+  const reason = compileLoops();
+  if (reason !== undefined) {
+    yield { skipped: 'everything compared with C', reason };
+    return;
+  }
+  if (!only.lane) yield* native();
+  if (!only.native) yield* lane(only.kernel);
+}
+
+async function main(): Promise<number> {
+  const { format, check, ...only } = options();
+  if (format !== 'text' && format !== 'json') {
+    console.error(`--format must be text or json, not ${format}\n${USAGE}`);
+    return 2;
+  }
+  const print = printer(format);
+  let failures = 0;
+  for await (const line of all(only)) {
+    print(line);
+    if (missed(line)) failures++;
+  }
+  return check && failures > 0 ? 1 : 0;
+}
+
+process.exitCode = await main();
