@@ -40,9 +40,9 @@ size_t Regions::live() const {
 }
 
 napi_value Regions::openWindow(napi_env env, Region* region, size_t offset, size_t length) {
-  auto window = std::make_unique<Window>(Window{region, nullptr});
+  auto window = std::make_unique<Window>(Window{region, nullptr, true, false});
   napi_value buffer = nullptr;
-  if (napi_create_external_arraybuffer(env, region->mapping.bytes + offset, length, windowGone, window.get(),
+  if (napi_create_external_arraybuffer(env, region->mapping.bytes + offset, length, bytesGone, window.get(),
                                        &buffer) != napi_ok) {
     bool pending = false;
     napi_is_exception_pending(env, &pending);
@@ -51,27 +51,45 @@ napi_value Regions::openWindow(napi_env env, Region* region, size_t offset, size
   }
   Window* const opened = window.release();
   if (napi_create_reference(env, buffer, 0, &opened->buffer) != napi_ok) opened->buffer = nullptr;
+  // Windows of blocks never leave this package, and are too many to wait for.
+  if (region->kind != RegionKind::block) {
+    opened->objectLives = napi_add_finalizer(env, buffer, opened, objectGone, opened, nullptr) == napi_ok;
+  }
   region->windows.insert(opened);
   return buffer;
 }
 
-// May run long after the window was detached, when the region's memory is long reused; and at the end of the
-// environment. Runs no JavaScript.
-void Regions::windowGone(napi_env env, void*, void* hint) {
-  const std::unique_ptr<Window> window(static_cast<Window*>(hint));
-  forgetBuffer(env, window.get());
+// Both may run long after the window was detached, when the region's memory is long reused; and at the end of the
+// environment. They run no JavaScript.
+void Regions::bytesGone(napi_env env, void*, void* hint) {
+  Window* const window = static_cast<Window*>(hint);
+  window->bytesHeld = false;
+  settle(env, window);
+}
+
+void Regions::objectGone(napi_env env, void*, void* hint) {
+  Window* const window = static_cast<Window*>(hint);
+  window->objectLives = false;
+  settle(env, window);
+}
+
+void Regions::settle(napi_env env, Window* window) {
+  if (window->bytesHeld || window->objectLives) return;
+  const std::unique_ptr<Window> gone(window);
+  forgetBuffer(env, window);
   Region* const region = window->region;
   if (region == nullptr) return;
-  region->windows.erase(window.get());
+  region->windows.erase(window);
   region->regions->collectIfUnused(region);
 }
 
 void Regions::detachWindows(napi_env env, Region* region) {
   for (auto at = region->windows.begin(); at != region->windows.end();) {
     Window* const window = *at;
-    if (detach(env, *window)) {
+    const bool reachesNothing = detach(env, *window);
+    if (reachesNothing) forgetBuffer(env, window);
+    if (reachesNothing && !window->objectLives) {
       window->region = nullptr;
-      forgetBuffer(env, window);
       at = region->windows.erase(at);
     } else {
       ++at;

@@ -1,8 +1,9 @@
 // The stretches of address space that an environment reserved for its callers, and the ArrayBuffers over them.
 //
-// An ArrayBuffer must never outlive the pages under it. So a region that is freed first detaches its windows; and where
-// a window got away (its buffer was moved elsewhere, or was collected and V8 has not told yet), the pages are replaced
-// by empty ones, which stay until V8 says that the window is gone.
+// An ArrayBuffer must never outlive the pages under it. So a region that is freed first detaches its windows. That is
+// not enough: work that Node does on other threads (crypto, zlib) may still write to where a window was. It keeps the
+// window's ArrayBuffer object, so the pages are replaced by empty ones of nobody's, which stay until V8 has collected
+// the objects of all windows.
 #ifndef NATIVE_REGIONS_H
 #define NATIVE_REGIONS_H
 
@@ -41,12 +42,16 @@ struct Region {
   std::unordered_set<Window*> windows;
 };
 
-// One per ArrayBuffer, freed by its finalizer.
+// One per ArrayBuffer, freed by the last of its finalizers.
 struct Window {
-  // Null once the window was detached.
+  // Null once the region does not wait for it any more.
   Region* region;
   // Weak: windows keep regions, not the other way round.
   napi_ref buffer;
+  // V8 holds the bytes (under this ArrayBuffer, or another that they were moved to).
+  bool bytesHeld;
+  // The ArrayBuffer object lives.
+  bool objectLives;
 };
 
 class Regions {
@@ -73,7 +78,9 @@ class Regions {
   void unmapAll(napi_env env);
 
  private:
-  static void windowGone(napi_env env, void* data, void* hint);
+  static void bytesGone(napi_env env, void* data, void* hint);
+  static void objectGone(napi_env env, void* data, void* hint);
+  static void settle(napi_env env, Window* window);
 
   void forgetNumber(Region* region);
   void collectIfUnused(Region* region);
