@@ -1,7 +1,8 @@
 // The same work as the benchmarks', in C: what the kernel and the processor cost without Node.
 //
-//   c-loops LOOP ITERATIONS [NUMBER...]    prints nanoseconds per iteration
+//   c-loops LOOP [NUMBER...]
 //
+// Reads how many iterations to make, makes them, prints nanoseconds per iteration, and reads on until the input ends.
 // Loops over an iommufd find it open as fd 3: the benchmark that starts them shares its own.
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -17,7 +18,7 @@
 enum { IOMMUFD = 3 };
 
 // linux/iommufd.h is younger than many systems' headers.
-enum { DESTROY = 0x3b80, IOAS_ALLOC = 0x3b81, IOAS_MAP = 0x3b85, IOAS_UNMAP = 0x3b86, INVALIDATE = 0x3b8d, MAP_FILE = 0x3b8f };
+enum { DESTROY = 0x3b80, IOAS_ALLOC = 0x3b81, IOAS_MAP = 0x3b85, IOAS_UNMAP = 0x3b86, INVALIDATE = 0x3b8d, IOAS_MAP_FILE = 0x3b8f };
 enum { FIXED_READ_WRITE = 7 };
 
 struct destroy { uint32_t size, id; };
@@ -94,7 +95,7 @@ static void mapFile(uint64_t iterations) {
   for (uint64_t i = 0; i < iterations; i++) {
     struct map_file map = {.size = sizeof map, .flags = FIXED_READ_WRITE, .ioas_id = numbers[0], .fd = fd,
                            .length = length, .iova = numbers[1]};
-    check(ioctl(IOMMUFD, MAP_FILE, &map), "IOMMU_IOAS_MAP_FILE");
+    check(ioctl(IOMMUFD, IOAS_MAP_FILE, &map), "IOMMU_IOAS_MAP_FILE");
     unmapAgain();
   }
 }
@@ -125,17 +126,23 @@ static const struct { const char* name; void (*run)(uint64_t); } loops[] = {
     {"map-file", mapFile},           {"alloc-ioas", allocIoas},  {"invalidate", invalidate},
 };
 
-int main(int count, char** arguments) {
-  const uint64_t iterations = count < 3 ? 0 : strtoull(arguments[2], NULL, 10);
-  for (int i = 3; i < count && i < 7; i++) numbers[i - 3] = strtoull(arguments[i], NULL, 10);
-  for (size_t i = 0; iterations > 0 && i < sizeof loops / sizeof *loops; i++) {
-    if (strcmp(loops[i].name, arguments[1]) != 0) continue;
-    loops[i].run(iterations / 10 + 1);
+static void serve(void (*run)(uint64_t)) {
+  unsigned long iterations;
+  while (scanf("%lu", &iterations) == 1) {
     const uint64_t begin = now();
-    loops[i].run(iterations);
+    run(iterations);
     printf("%.3f\n", (double)(now() - begin) / iterations);
+    fflush(stdout);
+  }
+}
+
+int main(int count, char** arguments) {
+  for (int i = 2; i < count && i < 6; i++) numbers[i - 2] = strtoull(arguments[i], NULL, 10);
+  for (size_t i = 0; count > 1 && i < sizeof loops / sizeof *loops; i++) {
+    if (strcmp(loops[i].name, arguments[1]) != 0) continue;
+    serve(loops[i].run);
     return 0;
   }
-  fprintf(stderr, "c-loops LOOP ITERATIONS [NUMBER...]\n");
+  fprintf(stderr, "c-loops LOOP [NUMBER...]\n");
   return 2;
 }

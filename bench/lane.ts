@@ -8,8 +8,8 @@ import { cLoop } from './c-loops.js';
 import { type Contender, detachOneBuffer, loop, type Plan } from './measure.js';
 import { type Benchmark, conditions, printer, rows } from './report.js';
 
-/** Enough iterations for the engine to compile what the objects do: it takes its time on an emulated processor. */
-const plan: Plan = { rounds: 15, iterations: 2000, warmUp: 8 };
+/** Short turns, since the machine shares its processors; a long warm-up, since an emulated one compiles slowly. */
+const plan: Plan = { rounds: 81, iterations: 400, warmUp: 60 };
 const TARGET = 1.6;
 const IOVA = 0x100_0000;
 const SIZES = { '4 KiB': 4096, '2 MiB': 2 ** 21 } as const;

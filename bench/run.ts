@@ -15,9 +15,9 @@ const USAGE = `options:
   --kernel IMAGE       boot this kernel image instead of building one
   --check              exit with an error where a target is missed`;
 
-const CALLS: Plan = { rounds: 21, iterations: 20_000, warmUp: 3 };
-const ACCESSES: Plan = { rounds: 21, iterations: 200_000, warmUp: 3 };
-const BATCHES: Plan = { rounds: 21, iterations: 20, warmUp: 5 };
+const CALLS: Plan = { rounds: 101, iterations: 5_000, warmUp: 20 };
+const ACCESSES: Plan = { rounds: 101, iterations: 50_000, warmUp: 10 };
+const BATCHES: Plan = { rounds: 51, iterations: 10, warmUp: 10 };
 
 function options() {
   try {

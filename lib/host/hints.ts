@@ -6,6 +6,20 @@ const ATTACH_EINVAL =
   'of the same group is attached elsewhere; PASID use does not match the page table (allocate it with pasid: true); ' +
   'the mappings fall into a range the device reserves; a virtual function with page requests; not a page table or IOAS';
 
+const ATTACH_EADDRINUSE =
+  'something is mapped, or promised with allowIovas, where the device cannot reach, or not aligned to the page size of ' +
+  'its IOMMU: unmap that, and attach before mapping to see what fits in ioas.iovaRanges()';
+
+const ATTACH: Readonly<Record<string, string>> = {
+  EINVAL: ATTACH_EINVAL,
+  EADDRINUSE: ATTACH_EADDRINUSE,
+  ENOENT:
+    'no such page table or IOAS; or a nested page table of a vIOMMU that does not know the device yet: make its vDEVICE ' +
+    'first (viommu.allocVdevice)',
+  EFAULT: 'pages of the IOAS cannot be pinned: memory is pinned when the first page table meets the mapping',
+  ENOMEM: 'usually RLIMIT_MEMLOCK, not memory: memory is pinned when the first page table meets the mapping',
+};
+
 /** By call and errno; `*` stands for every call. */
 const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   open: {
@@ -22,6 +36,13 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ENOMEM:
       'address space, RLIMIT_AS or vm.max_map_count is used up; for huge pages, reserve some first: /proc/sys/vm/nr_hugepages',
     EAGAIN: 'RLIMIT_MEMLOCK is used up',
+    EBADF: 'not an open file',
+  },
+  fcntl: {
+    EBADF: 'not an open file',
+  },
+  write: {
+    EINVAL: 'no unanswered group of page requests has this cookie: it was answered before, or its device detached',
   },
   memfd_create: {
     ENOMEM: 'no memory; for huge pages, reserve some first: /proc/sys/vm/nr_hugepages',
@@ -33,22 +54,27 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
       'hardware queues go in descending index',
     ENOENT:
       'no object has this id: it was destroyed already, or the kernel removed it (a page table the kernel made goes with its last device)',
+    ENOTTY: 'the file is not an iommufd: every kernel that has /dev/iommu has this call',
   },
   IOMMU_IOAS_MAP: {
     EEXIST: 'the range overlaps an existing mapping: unmap it first, or choose another IOVA',
     EINVAL:
-      'the range is not usable: reserved by a device (the MSI window, for one), outside the allowed IOVAs, or not aligned ' +
-      'to ioas.iovaRanges().alignment',
-    ENOSPC: 'no free IOVA range is large enough: see ioas.iovaRanges()',
+      'the length is 0, or the range is not usable: reserved by a device (the MSI window, for one), or not aligned to ' +
+      'ioas.iovaRanges().alignment',
+    ENOSPC: 'no free IOVA range is large enough: see ioas.iovaRanges(), and what ioas.allowIovas() was given',
+    EOVERFLOW: 'the range ends beyond the last IOVA, or the last address',
+    ENOENT: 'no IOAS has this id',
     EFAULT: 'the memory cannot be pinned: not mapped, read-only, or device memory (export a dma-buf and use mapFile)',
     ENOMEM: 'usually RLIMIT_MEMLOCK, not memory: raise it (ulimit -l, LimitMEMLOCK=), or give CAP_IPC_LOCK',
   },
   IOMMU_IOAS_MAP_FILE: {
     EEXIST: 'the range overlaps an existing mapping: unmap it first, or choose another IOVA',
     EINVAL:
-      'the range is not usable: reserved by a device, outside the allowed IOVAs, not aligned; or the file is neither a ' +
-      'memfd nor a dma-buf, or shorter than the range',
-    ENOSPC: 'no free IOVA range is large enough: see ioas.iovaRanges()',
+      'the length is 0; or the range is not usable: reserved by a device, not aligned; or the file is neither a memfd nor ' +
+      'a dma-buf, or shorter than the range',
+    ENOSPC: 'no free IOVA range is large enough: see ioas.iovaRanges(), and what ioas.allowIovas() was given',
+    EOVERFLOW: 'the range ends beyond the last IOVA, or the last offset of a file',
+    ENOENT: 'no IOAS has this id',
     ENOMEM: 'usually RLIMIT_MEMLOCK, not memory: raise it (ulimit -l, LimitMEMLOCK=), or give CAP_IPC_LOCK',
     ENOTTY: 'this kernel has no IOAS_MAP_FILE (Linux 6.13): map by address instead',
     EBADF: 'not an open file',
@@ -56,17 +82,21 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   IOMMU_IOAS_COPY: {
     ENOENT: 'the source range is not mapped from end to end',
     EEXIST: 'the destination range overlaps an existing mapping',
-    EINVAL:
-      'the destination range is not usable (reserved, not allowed, not aligned), or the source has pages that cannot be shared',
+    EINVAL: 'the length is 0, or the destination range is not usable (reserved, or not aligned)',
+    EPERM: 'the source was mapped with writable: false, so its copy must be too',
+    ENOSPC: 'no free IOVA range is large enough: see ioas.iovaRanges(), and what ioas.allowIovas() was given',
+    EOVERFLOW: 'a range ends beyond the last IOVA',
   },
   IOMMU_IOAS_UNMAP: {
     ENOENT: 'nothing is mapped there, or the range covers only part of a mapping: unmap with the range that was mapped',
     EBUSY: 'pages of the range are in use by an access or a hardware queue: destroy that first',
+    EINVAL: 'the length is 0',
+    EOVERFLOW: 'the range ends beyond the last IOVA',
     EDEADLK: 'a driver keeps pinning the range while it is unmapped',
   },
   IOMMU_IOAS_ALLOW_IOVAS: {
-    EINVAL: 'ranges overlap, are empty, or are not usable now: attached devices reserve part of them',
-    EADDRINUSE: 'a device reserves part of these ranges',
+    EINVAL: 'ranges overlap, or one does not have its start below its last',
+    EADDRINUSE: 'a device reserves part of these ranges: see ioas.iovaRanges()',
   },
   IOMMU_IOAS_IOVA_RANGES: {
     EMSGSIZE: 'more ranges than slots',
@@ -76,13 +106,20 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   IOMMU_IOAS_NOIOMMU_GET_PA: {
     EPERM: 'CAP_SYS_RAWIO is needed',
-    EOPNOTSUPP: 'this kernel has no noiommu support (CONFIG_VFIO_NOIOMMU)',
+    EOPNOTSUPP:
+      'the address space has no page table of a device without an IOMMU, or this kernel has no noiommu support ' +
+      '(CONFIG_VFIO_NOIOMMU)',
+    EINVAL: 'the length is 0',
     ENOENT: 'nothing is mapped at this IOVA',
   },
   IOMMU_OPTION: {
     EPERM: 'CAP_SYS_RESOURCE is needed',
     EBUSY: 'RLIMIT_MODE must be set before any object exists',
     EOPNOTSUPP: 'this kernel does not know the option',
+    EINVAL:
+      'not a value of this option; or hugePages was turned off while a page table has something mapped: do that first',
+    EADDRINUSE: 'hugePages cannot be turned off: something is mapped that is not aligned to pages',
+    ENOENT: 'no IOAS has this id',
   },
   IOMMU_VFIO_IOAS: {
     ENODEV: 'no compatibility IOAS is set',
@@ -94,7 +131,9 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
       'dirtyTracking a capable IOMMU (device.hwInfo().capabilities), pasid a PASID-capable one',
     EINVAL:
       'several causes: the page table cannot be a parent (allocate it with nestParent: true), the device sits behind another ' +
-      'physical IOMMU than the vIOMMU or parent, data and data type do not fit, or the driver refuses the data',
+      'physical IOMMU than the vIOMMU or parent, data and data type do not fit, the driver refuses the data, or the IOAS ' +
+      'maps a file that is neither a memfd nor a dma-buf, or is shorter than the range',
+    EADDRINUSE: ATTACH_EADDRINUSE,
     EIO: 'the driver refuses a field of the STE: only the fields that linux/iommufd.h lists may be set',
     ENOENT: 'no such device or fault queue; a device without an IOMMU (mdev) has no page tables of its own',
     EFAULT: 'pages of the IOAS cannot be pinned: memory is pinned when the first page table meets the mapping',
@@ -133,7 +172,7 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   IOMMU_VEVENTQ_ALLOC: {
     EEXIST: 'the vIOMMU has an event queue of this type already: one per type',
-    EOPNOTSUPP: 'the driver has no events of this type',
+    EOPNOTSUPP: 'type 0 is no type of events',
     EINVAL: 'the depth must be between 1 and 2^19',
   },
   IOMMU_HW_QUEUE_ALLOC: {
@@ -146,6 +185,8 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ENOENT: 'the queue memory is not mapped from end to end in the IOAS of the nesting parent',
     EFAULT: 'the queue memory is not physically contiguous: use one huge page, or a queue of one page',
     EADDRINUSE: 'the IOAS maps at less than page granularity',
+    EOVERFLOW: 'the queue ends beyond the last IOVA',
+    ERANGE: 'the queue ends beyond the last IOVA, in whole pages',
     EPERM: 'the queue memory is mapped without read permission',
     ENOMEM: 'no memory for the page list: is the length right?',
   },
@@ -154,8 +195,8 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     EBADFD: 'the fd is not an iommufd',
     EPERM: 'interrupts are not isolated on this platform (module parameter allow_unsafe_interrupts)',
   },
-  VFIO_DEVICE_ATTACH_IOMMUFD_PT: { EINVAL: ATTACH_EINVAL, EBUSY: 'the group is attached in another way' },
-  IOMMU_TEST_CMD: { EINVAL: ATTACH_EINVAL },
+  VFIO_DEVICE_ATTACH_IOMMUFD_PT: { ...ATTACH, EBUSY: 'the group is attached in another way' },
+  IOMMU_TEST_CMD: ATTACH,
   '*': {
     ENOTTY: 'this kernel does not have the call: see iommufd.probe()',
     E2BIG: 'this kernel does not know a field that was used: it is older than the field',

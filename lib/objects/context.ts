@@ -1,7 +1,10 @@
 // What every object of one iommufd shares: the host's seam, the fd, and the list of what is alive. Only this folder
 // sees it: the classes keep it private, since the seam carries raw pointers.
+import { U64_MAX } from '../host/arguments.js';
 import { destroyed, UsageError } from '../host/errors.js';
 import type { Seam } from '../host/seam.js';
+import { IOMMU_IOAS_UNMAP } from '../uapi/iommufd.js';
+import { tryCall } from './call.js';
 import type { EventSource } from './event-reader.js';
 import type { KernelObject } from './kernel-object.js';
 import type { MappingTable } from './mappings.js';
@@ -10,22 +13,31 @@ import type { MappingTable } from './mappings.js';
 export class ContextResources {
   /** Event fds; they hold objects of the iommufd, so they go first. */
   readonly eventSources = new Set<EventSource>();
-  /** What the kernel may remember addresses of. */
-  readonly mappings = new Set<MappingTable>();
+  /** What the kernel may remember addresses of, and the id of the address space. */
+  readonly mappings = new Map<MappingTable, number>();
   constructor(
     readonly seam: Seam,
     readonly fd: number,
     readonly owned: boolean,
   ) {}
 
-  /** Closes event fds and, where it is ours, the iommufd. Memory is let go after that: nothing can pin it any more. */
+  /**
+   * Closes event fds and, where it is ours, the iommufd. Another process may share it, so what is still mapped is
+   * unmapped first; where that is refused, or the iommufd is not ours, the memory stays reserved for ever: the kernel may
+   * yet pin it.
+   */
   release(): void {
     for (const source of this.eventSources) source.close();
     this.eventSources.clear();
     if (!this.owned) return;
+    const unmapped = [...this.mappings].filter(([, id]) => this.#unmapAll(id)).map(([table]) => table);
     this.seam.close(this.fd);
-    for (const table of this.mappings) table.releaseAll();
+    for (const table of unmapped) table.releaseAll();
     this.mappings.clear();
+  }
+
+  #unmapAll(id: number): boolean {
+    return tryCall(this, IOMMU_IOAS_UNMAP, { ioas_id: id, iova: 0n, length: U64_MAX }).result >= 0;
   }
 }
 

@@ -1,4 +1,5 @@
 // Events as the kernel writes them, decoded: pure functions over bytes.
+import { outOfRange } from '../host/errors.js';
 import {
   iommu_hwpt_pgfault,
   iommu_hwpt_pgfault_flags,
@@ -82,7 +83,8 @@ export function parseVevents(
   const events: Vevent[] = [];
   const end = at + length;
   let { expected } = queue;
-  for (let offset = at; offset + iommufd_vevent_header.size <= end; ) {
+  let offset = at;
+  while (offset + iommufd_vevent_header.size <= end) {
     const flags = view.getUint32(offset + iommufd_vevent_header.at.flags, true);
     const sequence = view.getUint32(offset + iommufd_vevent_header.at.sequence, true);
     offset += iommufd_vevent_header.size;
@@ -90,12 +92,19 @@ export function parseVevents(
     const count = ((sequence - expected) & SEQUENCE_MASK) + (isLost ? 1 : 0);
     if (count > 0) events.push({ type: 'lost', sequence: isLost ? sequence : (sequence - 1) & SEQUENCE_MASK, count });
     if (!isLost) {
+      if (offset + queue.payload > end) throw wrongPayload(queue.payload);
       events.push({ type: 'event', sequence, event: decodeEvent(view, offset, queue.type, queue.payload) });
       offset += queue.payload;
     }
     expected = (sequence + 1) & SEQUENCE_MASK;
   }
+  if (offset !== end) throw wrongPayload(queue.payload);
   return { events, expected };
+}
+
+/** A read gives whole events: where they do not add up, the payload has another size than was said. */
+function wrongPayload(payload: number): RangeError {
+  return outOfRange('payloadSize', 'the size of the events of this type', payload);
 }
 
 /** Decodes one event's payload. */

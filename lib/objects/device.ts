@@ -111,8 +111,13 @@ export class Device extends KernelObject {
   /** As `attach`, on the thread pool: attaching to an address space pins all its memory. */
   async attachAsync(pageTable: PageTable, options: AttachOptions = {}): Promise<HwptPaging | HwptNested> {
     const { attacher, pasid } = this.#checkAttach(pageTable, options);
-    const answer = await this.#context.track(() => attacher.attachAsync(pageTable.id, pasid));
-    const { hwpt, refusal } = this.#attached(pageTable, pasid, answer);
+    const { hwpt, refusal } = await this.#context.track(async () => {
+      const answer = await attacher.attachAsync(pageTable.id, pasid);
+      // Unbound meanwhile: the kernel detached it.
+      checkAlive(this);
+      // Before anybody who waits for the thread pool goes on: closeAsync detaches what it knows of.
+      return this.#attached(pageTable, pasid, answer);
+    });
     if (refusal !== undefined) throw refusal;
     return hwpt;
   }

@@ -1,11 +1,11 @@
 // Which pages devices wrote. The kernel only sets bits, and a hole in the mappings ends its walk with success: so the
 // buffer is zeroed first, and every stretch that is mapped from end to end gets a call of its own, or a migration would
 // lose pages (drivers/iommu/iommufd/io_pagetable.c, iommu_read_and_clear_dirty).
-import { checkOptions, toBoolean, toSize, toU64, type U64 } from '../host/arguments.js';
+import { checkOptions, toBoolean, toSize, toU64, type U64, U64_MAX } from '../host/arguments.js';
 import { destroyed, outOfRange } from '../host/errors.js';
 import type { Region } from '../host/seam.js';
 import * as uapi from '../uapi/iommufd.js';
-import { allocateBlock, call, freeBlock } from './call.js';
+import { allocateBlock, call, freeBlock, refusal } from './call.js';
 import type { Context } from './context.js';
 import { checkAlive, type KernelObject } from './kernel-object.js';
 import type { MappedRun, MappingTable } from './mappings.js';
@@ -39,6 +39,8 @@ interface Stretch {
   readonly word: number;
 }
 
+const EINVAL = -22;
+
 const collected = new FinalizationRegistry<Region>((block) => block.drop());
 
 /** Made by `hwpt.dirtyBitmap`. It keeps its buffer between reads: nothing is allocated while mappings stay the same. */
@@ -67,6 +69,7 @@ export class DirtyBitmap {
     if (this.iova % this.pageSize !== 0n) throw outOfRange('iova', unit, this.iova);
     if (this.length === 0n || this.length % this.pageSize !== 0n)
       throw outOfRange('length', `positive, ${unit}`, this.length);
+    if (this.length > U64_MAX - this.iova + 1n) throw outOfRange('length', 'within 2^64 from iova on', this.length);
     this.#hwpt = hwpt;
     this.#context = ctx;
     this.#table = table;
@@ -167,6 +170,17 @@ export class DirtyBitmap {
   /** Finds the mapped stretches, and room for their bits. */
   #layOut(): void {
     const runs: MappedRun[] = this.#table.runs(this.iova, this.length);
+    // The kernel would refuse this stretch after it has told, and forgotten, those before it.
+    const misfit = runs.find(({ iova, length }) => ((iova | length) & (this.pageSize - 1n)) !== 0n);
+    if (misfit !== undefined) {
+      const input = { hwpt_id: this.#hwpt.id, ...misfit, page_size: this.pageSize };
+      throw refusal(
+        uapi.IOMMU_HWPT_GET_DIRTY_BITMAP,
+        EINVAL,
+        input,
+        'this stretch of mappings is not made of such pages',
+      );
+    }
     let word = 0;
     this.#stretches = runs.map(({ iova, length }) => {
       const pages = Number((length + this.pageSize - 1n) / this.pageSize);
@@ -175,8 +189,13 @@ export class DirtyBitmap {
       word += Math.ceil(pages / 64) * 2;
       return stretch;
     });
+    if (word > this.#words.length) this.#grow(word);
+    // Last of all: where there was no memory for the bits, the next read lays out again.
     this.#generation = this.#table.generation;
-    if (word <= this.#words.length) return;
+  }
+
+  #grow(word: number): void {
+    this.#generation = -1;
     this.#dropBlock();
     const block = allocateBlock(this.#context.seam, word * 4);
     collected.register(this, block, this);

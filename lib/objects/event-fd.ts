@@ -14,7 +14,8 @@ export function withEventFd<T>(ctx: Context, id: number, fd: number, make: (sour
     if (owned < 0) throw new IommufdError('fcntl', owned, { fd });
     undo.push(() => seam.close(fd));
     const source = new EventSource(seam, fd);
-    undo.push(() => source.close());
+    // From here on the source closes the fd.
+    undo[1] = () => source.close();
     const made = make(source);
     resources.eventSources.add(source);
     return made;

@@ -41,7 +41,7 @@ export class EventSource {
   }
 }
 
-/** Readers somebody waits for: the watch itself must not keep them, or nothing with an event queue were ever collected. */
+/** Queues somebody waits for: the watch itself must not keep them, or nothing with an event queue were ever collected. */
 const waiting = new Set<object>();
 
 /** After this many events in a row an iterator lets timers and I/O run. */
@@ -52,14 +52,16 @@ export class EventReader<T> {
   readonly #parse: EventParser<T>;
   readonly #what: string;
   readonly #readSize: number;
+  readonly #owner: object;
   /** Read from the kernel, not delivered yet; `#next` is the first of them. */
   #queue: T[] = [];
   #next = 0;
   #wake: (() => void) | undefined;
   #iterating = false;
 
-  /** `readSize` must hold the largest event there is. */
-  constructor(source: EventSource, readSize: number, what: string, parse: EventParser<T>) {
+  /** `readSize` must hold the largest event there is; `owner` is kept from being collected while somebody waits. */
+  constructor(source: EventSource, readSize: number, what: string, parse: EventParser<T>, owner?: object) {
+    this.#owner = owner ?? this;
     this.#source = source;
     this.#readSize = readSize;
     this.#what = what;
@@ -69,6 +71,12 @@ export class EventReader<T> {
 
   get source(): EventSource {
     return this.#source;
+  }
+
+  /** The event fd; its number may be another file's once this is closed, so then it throws. */
+  get fd(): number {
+    if (!this.#source.open) throw destroyed(this.#what);
+    return this.#source.fd;
   }
 
   /** The fd is readable, or the wait is over for another reason. */
@@ -191,13 +199,13 @@ export class EventReader<T> {
     return new Promise((resolve) => {
       const wake = (): void => {
         this.#wake = undefined;
-        waiting.delete(this);
+        waiting.delete(this.#owner);
         signal?.removeEventListener('abort', wake);
         this.#source.watch.disarm();
         resolve();
       };
       this.#wake = wake;
-      waiting.add(this);
+      waiting.add(this.#owner);
       signal?.addEventListener('abort', wake);
       this.#source.watch.arm();
     });

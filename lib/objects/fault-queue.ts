@@ -35,15 +35,14 @@ export class FaultQueue extends KernelObject {
   constructor(iommufd: Iommufd, ctx: Context, id: number, source: EventSource) {
     super(iommufd, ctx, id, []);
     this.#context = ctx;
-    this.#reader = new EventReader(source, READ_SIZE, this.describe(), (view, at, length) =>
-      groupFaults(parseFaults(view, at, length)),
-    );
+    const parse = (view: DataView, at: number, length: number) => groupFaults(parseFaults(view, at, length));
+    this.#reader = new EventReader(source, READ_SIZE, this.describe(), parse, this);
   }
 
   /** The fd that requests are read from, for a VMM with an event loop of its own. Owned by this object. */
   get fd(): number {
     checkAlive(this);
-    return this.#reader.source.fd;
+    return this.#reader.fd;
   }
 
   /**
@@ -73,11 +72,12 @@ export class FaultQueue extends KernelObject {
     }
     const cookie = toU32(typeof group === 'number' ? group : group.cookie, 'cookie');
     const code = CODES[oneOf(response, ['success', 'invalid'], 'response')];
+    const { fd } = this.#reader;
     const { arena } = this.#context.seam;
     const mark = arena.mark();
     const at = arena.take(iommu_hwpt_page_response.size);
     iommu_hwpt_page_response.encode(arena.view, at, { cookie, code });
-    const result = this.#context.seam.write(this.#reader.source.fd, at, iommu_hwpt_page_response.size);
+    const result = this.#context.seam.write(fd, at, iommu_hwpt_page_response.size);
     arena.release(mark);
     if (result < 0) throw new IommufdError('write', result, { cookie, response }, 'page response');
   }
@@ -92,6 +92,8 @@ export class FaultQueue extends KernelObject {
   }
 
   protected override beforeDestroy(): void {
+    // While a page table sends faults here the kernel refuses: the queue must go on then.
+    if (this.heldBy.length > 0) return;
     this.#context.resources.eventSources.delete(this.#reader.source);
     this.#reader.close();
   }

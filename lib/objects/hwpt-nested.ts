@@ -114,6 +114,7 @@ export function nestedData(options: NestedOptions): DriverData {
   }
   if ('data' in options) {
     checkOptions(options, [...common, 'data']);
+    if (options.data === undefined) throw invalidType('data', 'an object', options.data);
     checkOptions(options.data, ['type', 'bytes'], 'data');
     return { type: toU32(options.data.type, 'data.type'), bytes: toBytes(options.data.bytes, 'data.bytes') };
   }
@@ -132,6 +133,7 @@ function words(size: number, values: readonly bigint[], name: string): Uint8Arra
 }
 
 function vtdBytes(vtd: VtdOptions['vtd']): Uint8Array {
+  if (vtd === undefined) throw invalidType('vtd', 'an object', vtd);
   checkOptions(vtd, ['pageTable', 'addressWidth', 'sre', 'eafe', 'wpe'], 'vtd');
   const bits = uapi.iommu_hwpt_vtd_s1_flags.values;
   let flags = 0;

@@ -169,6 +169,9 @@ export function allocHwpt(ioas: Ioas, device: Device, options: HwptOptions): Hwp
 export async function allocHwptAsync(ioas: Ioas, device: Device, options: HwptOptions): Promise<HwptPaging> {
   const { input, attachments } = prepare(ioas, device, options);
   const ctx = context(ioas);
-  const out = await ctx.track(() => callAsync(ctx, uapi.IOMMU_HWPT_ALLOC, input, attachments));
-  return made(ioas, out.out_hwpt_id, options);
+  return ctx.track(async () => {
+    const out = await callAsync(ctx, uapi.IOMMU_HWPT_ALLOC, input, attachments);
+    // Before anybody who waits for the thread pool goes on: closeAsync destroys what it knows of.
+    return made(ioas, out.out_hwpt_id, options);
+  });
 }

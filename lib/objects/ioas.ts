@@ -67,7 +67,7 @@ export class Ioas extends KernelObject {
     super(iommufd, ctx, id, []);
     this.#context = ctx;
     this.#mapper = new Mapper(ctx, id);
-    ctx.resources.mappings.add(this.#mapper.table);
+    ctx.resources.mappings.set(this.#mapper.table, id);
   }
 
   /**
@@ -117,7 +117,7 @@ export class Ioas extends KernelObject {
   unsafeMapFd(fd: number, start: U64, options: UnsafeMapOptions): bigint {
     checkAlive(this);
     checkOptions(options, ['iova', 'length', 'readable', 'writable']);
-    const length = toU64(options.length, 'length');
+    const length = toU64(options?.length, 'length');
     const iova = options.iova === undefined ? 0n : toU64(options.iova, 'iova');
     const out = call(this.#context, uapi.IOMMU_IOAS_MAP_FILE, {
       flags: mapFlags(options),
@@ -139,7 +139,7 @@ export class Ioas extends KernelObject {
   unsafeMapAddress(address: U64, options: UnsafeMapOptions): bigint {
     checkAlive(this);
     checkOptions(options, ['iova', 'length', 'readable', 'writable']);
-    const length = toU64(options.length, 'length');
+    const length = toU64(options?.length, 'length');
     const iova = options.iova === undefined ? 0n : toU64(options.iova, 'iova');
     const out = call(this.#context, uapi.IOMMU_IOAS_MAP, {
       flags: mapFlags(options),
@@ -155,15 +155,16 @@ export class Ioas extends KernelObject {
   /**
    * Maps what another IOAS has mapped, sharing its pinned pages (IOMMU_IOAS_COPY): the same memory is pinned and
    * counted once.
-   * @throws IommufdError ENOENT (source not mapped from end to end), EEXIST, EINVAL
+   * @throws IommufdError ENOENT (source not mapped from end to end), EEXIST, EINVAL, EPERM (writable, though the source
+   * was mapped with writable: false)
    */
   copy(source: Ioas, options: CopyOptions): bigint {
     checkAlive(this);
     if (!(source instanceof Ioas)) throw invalidType('source', 'an Ioas', source);
     checkSame(this, source, 'source');
     checkOptions(options, ['sourceIova', 'length', 'iova', 'readable', 'writable']);
-    const sourceIova = toU64(options.sourceIova, 'sourceIova');
-    const length = toU64(options.length, 'length');
+    const sourceIova = toU64(options?.sourceIova, 'sourceIova');
+    const length = toU64(options?.length, 'length');
     const out = call(this.#context, uapi.IOMMU_IOAS_COPY, {
       flags: mapFlags(options),
       dst_ioas_id: this.id,
@@ -184,7 +185,7 @@ export class Ioas extends KernelObject {
    */
   unmap(iova: U64, length: U64): bigint {
     if (this.destroyed) throw destroyed(this.describe());
-    return this.#mapper.unmap(toU64(iova, 'iova'), toU64(length, 'length'));
+    return this.#mapper.unmap(iova, length);
   }
 
   /** Unmaps everything and answers how many bytes that were; nothing mapped is fine. */
@@ -282,7 +283,7 @@ export class Ioas extends KernelObject {
 
   protected override afterDestroy(): void {
     this.#context.resources.mappings.delete(this.#mapper.table);
-    this.#mapper.table.releaseAll();
+    this.#mapper.table.close();
   }
 
   #option(op: keyof typeof uapi.iommufd_option_ops.values, value: bigint): bigint {

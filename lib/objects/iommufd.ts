@@ -1,5 +1,5 @@
 // An open /dev/iommu: the root of all objects.
-import { checkOptions, oneOf, toU32 } from '../host/arguments.js';
+import { checkOptions, oneOf, toFd, toU32 } from '../host/arguments.js';
 import { IommufdError } from '../host/errors.js';
 import { type Host, hostSeam, openHost } from '../open.js';
 import * as uapi from '../uapi/iommufd.js';
@@ -82,7 +82,7 @@ export class Iommufd {
   static fromFd(fd: number, options: AdoptOptions = {}): Iommufd {
     checkOptions(options, ['host', 'ownership']);
     const host = options.host ?? openHost();
-    const number = toU32(fd, 'fd');
+    const number = toFd(fd, 'fd');
     const owned = oneOf(options.ownership ?? 'owned', ['owned', 'borrowed'], 'ownership') === 'owned';
     const seam = hostSeam(host);
     if (owned) {

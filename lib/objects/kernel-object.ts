@@ -86,8 +86,13 @@ export abstract class KernelObject implements Holder {
   [Symbol.dispose](): void {
     if (this.destroyed) return;
     for (const holder of [...this.#holders].reverse()) holder.release();
-    // A page table that the kernel made goes with its last device: it may be gone by now.
-    this.destroy();
+    try {
+      // A page table that the kernel made goes with its last device: it may be gone by now.
+      this.destroy();
+    } catch (error) {
+      // Where somebody else destroyed it, all is as it should be.
+      if (!this.destroyed) throw error;
+    }
   }
 
   /** As a holder of its parents. */

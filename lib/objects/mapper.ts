@@ -8,7 +8,7 @@ import type { Seam } from '../host/seam.js';
 import * as uapi from '../uapi/iommufd.js';
 import { publish, refusal, tracing, tryCallAsync } from './call.js';
 import type { Context } from './context.js';
-import { MappingTable } from './mappings.js';
+import { type Compact, compact, Mapping, MappingTable } from './mappings.js';
 
 export interface MapOptions {
   /** Where devices see the memory; the kernel chooses if left out. */
@@ -54,6 +54,33 @@ export function mapFlags(options: { iova?: U64 | undefined; readable?: boolean; 
   const readable = toBoolean(options.readable, 'readable', true) ? READABLE : 0;
   const writable = toBoolean(options.writable, 'writable', true) ? WRITABLE : 0;
   return fixed | readable | writable;
+}
+
+/** Throws unless it is a u64; a number stays a number. */
+function checkU64(value: U64, name: string): void {
+  if (typeof value !== 'number' || !(Number.isSafeInteger(value) && value >= 0)) toU64(value, name);
+}
+
+/** Where the memory of the mapping starts in this process. */
+function addressOf({ memory, offset }: MapPlan): bigint {
+  return offset === 0 ? memory.address : memory.address + BigInt(offset);
+}
+
+/** Writes a u64 field: a number in halves, since making a bigint of it takes as long as all the other fields. */
+function putU64(arena: Arena, at: number, value: U64): void {
+  if (typeof value === 'bigint') {
+    arena.u64[at >>> 3] = value;
+  } else {
+    arena.u32[at >>> 2] = value >>> 0;
+    arena.u32[(at >>> 2) + 1] = (value / 0x1_0000_0000) >>> 0;
+  }
+}
+
+/** Reads a u64 field the same way. */
+function compactAt(arena: Arena, at: number): Compact {
+  const high = arena.u32[(at >>> 2) + 1] ?? 0;
+  if (high > 0x1f_ffff) return arena.u64[at >>> 3] ?? 0n;
+  return high * 0x1_0000_0000 + (arena.u32[at >>> 2] ?? 0);
 }
 
 /** Maps and unmaps for one IOAS, and knows what it mapped. */
@@ -127,9 +154,9 @@ export class Mapper {
       hold.release();
       throw this.#refusal(plan, errno, byFile);
     }
-    const iova = plan.fixed ? plan.iova : this.#answeredIova();
-    this.table.add({ iova, length: BigInt(plan.length), hold });
-    return iova;
+    const start = compactAt(this.#arena, this.#arena.mark() + MAP.at.iova);
+    this.table.add(new Mapping(start, plan.length, hold));
+    return plan.fixed ? plan.iova : BigInt(start);
   }
 
   /** Maps on the thread pool; `ready` makes the memory present first. The memory is held throughout. */
@@ -137,9 +164,12 @@ export class Mapper {
     const hold = holdMemory(plan.memory);
     try {
       await ready();
-      const iova = await this.#context.track(() => this.#mapOnPool(plan));
-      this.table.add({ iova, length: BigInt(plan.length), hold });
-      return iova;
+      return await this.#context.track(async () => {
+        const iova = await this.#mapOnPool(plan);
+        // Before anybody who waits for the thread pool goes on: closeAsync lets go of all that is in the table.
+        this.table.add(new Mapping(compact(iova), plan.length, hold));
+        return iova;
+      });
     } catch (error) {
       hold.release();
       throw error;
@@ -148,7 +178,7 @@ export class Mapper {
 
   /** Notes a mapping of memory that is not this library's. */
   note(iova: bigint, length: bigint): void {
-    this.table.add({ iova, length, hold: undefined });
+    this.table.add(new Mapping(compact(iova), compact(length), undefined));
   }
 
   /** Notes what a copy of part of another IOAS mapped here, with a share in the memory behind it. */
@@ -157,27 +187,36 @@ export class Mapper {
     for (const part of from.table.within(sourceIova, length)) {
       const start = part.iova > sourceIova ? part.iova : sourceIova;
       const stop = part.iova + part.length < end ? part.iova + part.length : end;
-      this.table.add({ iova: start - sourceIova + iova, length: stop - start, hold: part.hold?.share() });
+      this.table.add(new Mapping(compact(start - sourceIova + iova), compact(stop - start), part.hold?.share()));
     }
   }
 
   /** Unmaps a range and answers how many bytes that were. */
-  unmap(iova: bigint, length: bigint): bigint {
+  unmap(iova: U64, length: U64): bigint {
+    checkU64(iova, 'iova');
+    checkU64(length, 'length');
     const arena = this.#arena;
     const at = arena.mark();
     arena.u32[(at + UNMAP.at.size) >>> 2] = UNMAP.size;
     arena.u32[(at + UNMAP.at.ioas_id) >>> 2] = this.#ioasId;
-    arena.u64[(at + UNMAP.at.iova) >>> 3] = iova;
-    arena.u64[(at + UNMAP.at.length) >>> 3] = length;
+    putU64(arena, at + UNMAP.at.iova, iova);
+    putU64(arena, at + UNMAP.at.length, length);
+    const start = compactAt(arena, at + UNMAP.at.iova);
+    const size = compactAt(arena, at + UNMAP.at.length);
     const result = this.#seam.ioctl(this.#context.fd, uapi.IOMMU_IOAS_UNMAP.request, at);
     const unmapped = arena.u64[(at + UNMAP.at.length) >>> 3] ?? 0n;
-    if (tracing()) {
-      const input = { ioas_id: this.#ioasId, iova, length };
-      this.#publish('IOMMU_IOAS_UNMAP', input, result, { length: unmapped });
+    if (tracing()) this.#publish('IOMMU_IOAS_UNMAP', this.#range(iova, length), result, { length: unmapped });
+    if (result < 0) {
+      this.table.doubt(BigInt(iova), BigInt(length));
+      throw refusal(uapi.IOMMU_IOAS_UNMAP, result, this.#range(iova, length));
     }
-    if (result < 0) throw refusal(uapi.IOMMU_IOAS_UNMAP, result, { ioas_id: this.#ioasId, iova, length });
-    this.table.remove(iova, length);
+    this.table.remove(start, size);
     return unmapped;
+  }
+
+  /** The arguments of an unmapping, for whoever reads traces and errors. */
+  #range(iova: U64, length: U64) {
+    return { ioas_id: this.#ioasId, iova: BigInt(iova), length: BigInt(length) };
   }
 
   #mapAddress(plan: MapPlan): number {
@@ -187,8 +226,8 @@ export class Mapper {
     arena.u32[(at + MAP.at.flags) >>> 2] = plan.flags;
     arena.u32[(at + MAP.at.ioas_id) >>> 2] = this.#ioasId;
     arena.u32[(at + MAP.at.__reserved) >>> 2] = 0;
-    arena.u64[(at + MAP.at.user_va) >>> 3] = plan.memory.address + BigInt(plan.offset);
-    arena.u64[(at + MAP.at.length) >>> 3] = BigInt(plan.length);
+    arena.u64[(at + MAP.at.user_va) >>> 3] = addressOf(plan);
+    putU64(arena, at + MAP.at.length, plan.length);
     arena.u64[(at + MAP.at.iova) >>> 3] = plan.iova;
     const result = this.#seam.ioctl(this.#context.fd, uapi.IOMMU_IOAS_MAP.request, at);
     if (tracing()) this.#traceMap('IOMMU_IOAS_MAP', plan, result);
@@ -202,8 +241,8 @@ export class Mapper {
     arena.u32[(at + MAP_FILE.at.flags) >>> 2] = plan.flags;
     arena.u32[(at + MAP_FILE.at.ioas_id) >>> 2] = this.#ioasId;
     arena.u32[(at + MAP_FILE.at.fd) >>> 2] = plan.memory.fd;
-    arena.u64[(at + MAP_FILE.at.start) >>> 3] = BigInt(plan.offset);
-    arena.u64[(at + MAP_FILE.at.length) >>> 3] = BigInt(plan.length);
+    putU64(arena, at + MAP_FILE.at.start, plan.offset);
+    putU64(arena, at + MAP_FILE.at.length, plan.length);
     arena.u64[(at + MAP_FILE.at.iova) >>> 3] = plan.iova;
     const result = this.#seam.ioctl(this.#context.fd, uapi.IOMMU_IOAS_MAP_FILE.request, at);
     if (tracing()) this.#traceMap('IOMMU_IOAS_MAP_FILE', plan, result);
@@ -224,7 +263,7 @@ export class Mapper {
       if (result >= 0) return out.iova;
       if (result !== ENOTTY) throw this.#refusal(plan, result, true);
     }
-    const input = { ...common, user_va: memory.address + BigInt(offset) };
+    const input = { ...common, user_va: addressOf(plan) };
     const { result, out } = await tryCallAsync(this.#context, uapi.IOMMU_IOAS_MAP, input);
     if (result < 0) throw this.#refusal(plan, result, false);
     return out.iova;
@@ -235,7 +274,7 @@ export class Mapper {
     const iova = plan.fixed ? plan.iova : undefined;
     const common = { ioas_id: this.#ioasId, flags, iova, length: BigInt(length) };
     if (byFile) return refusal(uapi.IOMMU_IOAS_MAP_FILE, errno, { ...common, fd: memory.fd, start: BigInt(offset) });
-    return refusal(uapi.IOMMU_IOAS_MAP, errno, { ...common, user_va: memory.address + BigInt(offset) });
+    return refusal(uapi.IOMMU_IOAS_MAP, errno, { ...common, user_va: addressOf(plan) });
   }
 
   #traceMap(syscall: string, plan: MapPlan, result: number): void {

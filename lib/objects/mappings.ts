@@ -3,14 +3,25 @@
 import { U64_MAX } from '../host/arguments.js';
 import type { MemoryHold } from '../host/memory.js';
 
-/** IOVAs below 2^53 are numbers here, others bigint: a Map finds numbers much faster, and few IOVAs are larger. */
-export type IovaKey = number | bigint;
+/** IOVAs and lengths below 2^53 are numbers here, others bigint: numbers are much faster, and few values are larger. */
+export type Compact = number | bigint;
 
-export interface Mapping {
-  readonly iova: bigint;
-  readonly length: bigint;
-  /** Undefined where the memory belongs to somebody else (a file that was mapped by fd). */
-  readonly hold: MemoryHold | undefined;
+/** One mapping. */
+export class Mapping {
+  constructor(
+    /** Its IOVA. */
+    readonly start: Compact,
+    /** Its length. */
+    readonly size: Compact,
+    /** Undefined where the memory belongs to somebody else (a file that was mapped by fd). */
+    readonly hold: MemoryHold | undefined,
+  ) {}
+  get iova(): bigint {
+    return BigInt(this.start);
+  }
+  get length(): bigint {
+    return BigInt(this.size);
+  }
 }
 
 /** A stretch of IOVAs that is mapped from end to end. */
@@ -19,75 +30,136 @@ export interface MappedRun {
   readonly length: bigint;
 }
 
-export function iovaKey(iova: bigint): IovaKey {
-  return iova <= 0x1f_ffff_ffff_ffffn ? Number(iova) : iova;
+export function compact(value: bigint): Compact {
+  return value <= 0x1f_ffff_ffff_ffffn ? Number(value) : value;
 }
 
+/** Places kept at least for mappings to come. */
+const SPARE = 1024;
+
 export class MappingTable {
-  readonly #byIova = new Map<IovaKey, Mapping>();
+  /**
+   * Undefined where a mapping was: IOVAs are used again and again, and a Map that is added to and deleted from in turn
+   * is rebuilt every few steps.
+   */
+  readonly #byIova = new Map<Compact, Mapping | undefined>();
+  /** How many mappings went since the last sweep. */
+  #gone = 0;
   #generation = 0;
+  /** What an unmapping that failed half-way may have unmapped, or not. */
+  readonly #suspects = new Set<Mapping>();
+  #closed = false;
 
   /** Changes with every mapping and unmapping. */
   get generation(): number {
     return this.#generation;
   }
   get size(): number {
-    return this.#byIova.size;
+    return this.#live().length;
   }
 
   add(mapping: Mapping): void {
-    this.#byIova.set(iovaKey(mapping.iova), mapping);
+    if (this.#closed) {
+      mapping.hold?.release();
+      return;
+    }
+    if (this.#suspects.size > 0) this.#forgetStale(mapping);
+    this.#byIova.set(mapping.start, mapping);
+    this.#generation++;
+  }
+
+  /**
+   * Unmapping this range failed, maybe half-way: what lies inside may be gone from the kernel. It is forgotten when
+   * something else is mapped in its place; until then its memory stays.
+   */
+  doubt(iova: bigint, length: bigint): void {
+    for (const mapping of this.#inside(iova, length)) this.#suspects.add(mapping);
     this.#generation++;
   }
 
   /** Forgets what lay inside the range, and lets its memory go. */
-  remove(iova: bigint, length: bigint): void {
+  remove(start: Compact, size: Compact): void {
     this.#generation++;
-    const key = iovaKey(iova);
-    const exact = this.#byIova.get(key);
-    if (exact !== undefined && exact.length === length) {
-      this.#byIova.delete(key);
-      exact.hold?.release();
+    const exact = this.#byIova.get(start);
+    if (exact !== undefined && exact.size === size) {
+      this.#forget(exact);
       return;
     }
-    if (iova === 0n && length === U64_MAX) {
+    if (start === 0 && size === U64_MAX) {
       this.releaseAll();
       return;
     }
-    const end = iova + length;
-    for (const [inner, mapping] of this.#byIova) {
-      if (mapping.iova < iova || mapping.iova + mapping.length > end) continue;
-      this.#byIova.delete(inner);
-      mapping.hold?.release();
-    }
+    for (const mapping of this.#inside(BigInt(start), BigInt(size))) this.#forget(mapping);
+  }
+
+  /** Lets everything go, and whatever is added later at once: the address space is gone. */
+  close(): void {
+    this.#closed = true;
+    this.releaseAll();
   }
 
   releaseAll(): void {
     this.#generation++;
-    const all = [...this.#byIova.values()];
+    this.#suspects.clear();
+    const all = this.#live();
     this.#byIova.clear();
+    this.#gone = 0;
     for (const mapping of all) mapping.hold?.release();
   }
 
   /** Mappings that touch the range, in the order of their IOVAs. */
   within(iova: bigint, length: bigint): Mapping[] {
     const end = iova + length;
-    return [...this.#byIova.values()]
+    return this.#live()
       .filter((mapping) => mapping.iova < end && mapping.iova + mapping.length > iova)
       .sort((a, b) => (a.iova < b.iova ? -1 : 1));
   }
 
-  /** The parts of the range that are mapped, neighbours joined. */
+  /** The parts of the range that are mapped, neighbours joined; what may be a hole is not joined with what is not. */
   runs(iova: bigint, length: bigint): MappedRun[] {
     const end = iova + length;
     const runs: { iova: bigint; length: bigint }[] = [];
+    let joinable = false;
     for (const mapping of this.within(iova, length)) {
       const start = mapping.iova > iova ? mapping.iova : iova;
       const stop = mapping.iova + mapping.length < end ? mapping.iova + mapping.length : end;
       const last = runs.at(-1);
-      if (last !== undefined && last.iova + last.length === start) last.length += stop - start;
+      const sure = !this.#suspects.has(mapping);
+      if (last !== undefined && joinable && sure && last.iova + last.length === start) last.length += stop - start;
       else runs.push({ iova: start, length: stop - start });
+      joinable = sure;
     }
     return runs;
+  }
+
+  /** Mappings that lie wholly inside the range. */
+  #inside(iova: bigint, length: bigint): Mapping[] {
+    const end = iova + length;
+    return this.#live().filter((mapping) => mapping.iova >= iova && mapping.iova + mapping.length <= end);
+  }
+
+  #live(): Mapping[] {
+    return [...this.#byIova.values()].filter((mapping) => mapping !== undefined);
+  }
+
+  /** Forgets what cannot be mapped any more, since something else is mapped in its place. */
+  #forgetStale({ iova, length }: Mapping): void {
+    for (const suspect of this.#suspects) {
+      if (suspect.iova < iova + length && suspect.iova + suspect.length > iova) this.#forget(suspect);
+    }
+  }
+
+  #forget(mapping: Mapping): void {
+    this.#byIova.set(mapping.start, undefined);
+    this.#gone++;
+    // A sweep visits all places, so it waits for a good part of them.
+    if (this.#gone > SPARE && this.#gone > this.#byIova.size / 2) this.#sweep();
+    if (this.#suspects.size > 0) this.#suspects.delete(mapping);
+    mapping.hold?.release();
+  }
+
+  #sweep(): void {
+    for (const [start, mapping] of this.#byIova) if (mapping === undefined) this.#byIova.delete(start);
+    this.#gone = 0;
   }
 }

@@ -39,17 +39,18 @@ export class Veventq extends KernelObject {
     this.depth = made.depth;
     this.#context = context(viommu);
     const { type, payload } = made;
-    this.#reader = new EventReader(made.source, READ_SIZE, this.describe(), (view, at, length) => {
+    const parse = (view: DataView, at: number, length: number) => {
       const parsed = parseVevents(view, at, length, { type, payload, expected: this.#expected });
       this.#expected = parsed.expected;
       return parsed.events;
-    });
+    };
+    this.#reader = new EventReader(made.source, READ_SIZE, this.describe(), parse, this);
   }
 
   /** The fd that events are read from, for a VMM with an event loop of its own. Owned by this object. */
   get fd(): number {
     checkAlive(this);
-    return this.#reader.source.fd;
+    return this.#reader.fd;
   }
 
   /**

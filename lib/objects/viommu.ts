@@ -201,7 +201,7 @@ export function allocViommu(hwpt: HwptPaging, device: Device, options: ViommuOpt
   checkOptions(options, ['type', 'data', 'mmapPair']);
   if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
   checkSame(hwpt, device, 'device');
-  const type = viommuType(options.type);
+  const type = viommuType(options?.type);
   const pair = pairOf(type, options);
   const data = options.data === undefined ? new Uint8Array(pair?.size ?? 0) : toBytes(options.data, 'data').slice();
   const input = { type, dev_id: device.id, hwpt_id: hwpt.id, data_len: data.length };

@@ -61,9 +61,7 @@ async function main(): Promise<number> {
     console.error(`--machine must be mock or vtd, not ${machine}\n${USAGE}`);
     return 2;
   }
-  const build = path.join(checkout, 'test/vm/build-kernel.sh');
-  const kernel =
-    values.kernel ?? execFileSync(build, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim();
+  const kernel = values.kernel ?? kernelImage(checkout);
   const command =
     program === undefined ? suiteCommand(grep) : `node ${[program, ...positionals].map(quote).join(' ')}\n`;
   const result = await boot({

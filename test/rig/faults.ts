@@ -1,0 +1,37 @@
+// Devices that fault on demand, and the queue their page requests go to.
+import assert from 'node:assert/strict';
+import type { PageFaultGroup } from '../../lib/index.js';
+import { portOf } from './guest.js';
+import { testCmd } from './mock.js';
+import { test_trigger_iopf } from './selftest-uapi.js';
+import type { Bench } from './suite.js';
+
+export interface Fault {
+  readonly addr?: bigint;
+  readonly pasid?: number;
+  readonly grpid?: number;
+  readonly perm?: number;
+}
+
+/** A device on a page table of its own, whose page requests go to a fault queue. */
+export function makeFaulter(t: Bench) {
+  const { device } = t.mockDevice();
+  const queue = t.iommufd.allocFaultQueue();
+  const ioas = t.iommufd.allocIoas();
+  const hwpt = ioas.allocHwpt(device, { faultQueue: queue });
+  device.attach(hwpt);
+  return { device, queue, ioas, hwpt, fault: faulter(t, device.id) };
+}
+
+export function faulter(t: Bench, dev_id: number): (fault?: Fault) => void {
+  return (fault = {}) => {
+    testCmd(portOf(t), 'IOMMU_TEST_OP_TRIGGER_IOPF', test_trigger_iopf, { dev_id, ...fault });
+  };
+}
+
+export function only(groups: readonly PageFaultGroup[]): PageFaultGroup {
+  assert.equal(groups.length, 1);
+  const [group] = groups;
+  assert(group !== undefined);
+  return group;
+}

@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+const text = (file: string): string => readFileSync(path.join(root, file), 'utf8');
+
+interface Block {
+  readonly language: string;
+  readonly body: string;
+  /** The line before the fence. */
+  readonly before: string;
+}
+
+/** The fenced blocks of a Markdown text. */
+function blocks(markdown: string): Block[] {
+  const fence = /(?:^|\n)([^\n]*)\n```(\w*)[^\n]*\n([\s\S]*?)\n?```(?=\n|$)/g;
+  return [...markdown.matchAll(fence)].map(([, before = '', language = '', body = '']) => ({ before, language, body }));
+}
+
+/** An example without the comment lines it begins with. */
+function example(file: string): string {
+  return text(file)
+    .replace(/^(?:\/\/[^\n]*\n)+\n*/, '')
+    .trimEnd();
+}
+
+/** The npm commands of a shell block: without prompts, variables and comments. */
+function npmCommands(body: string): string[] {
+  return body
+    .split(/\n|&&|;/)
+    .map((line) =>
+      line
+        .replace(/\s#.*$/, '')
+        .replace(/^\s*(?:\$ )?(?:\w+=\S+ )*(?:sudo )?/, '')
+        .trim(),
+    )
+    .filter((line) => /^npm\b/.test(line));
+}
+
+describe('README', () => {
+  before(() => assert(existsSync(path.join(root, 'README.md')), 'there is no README.md'));
+
+  it('shows examples as they are', () => {
+    const shown = blocks(text('README.md')).filter(({ language }) => language === 'ts');
+    assert(shown.length > 0, 'it shows no example');
+    for (const { before: line, body } of shown) {
+      const file = /^<!-- (examples\/\S+\.ts) -->$/.exec(line.trim())?.[1];
+      assert(file !== undefined, `no example file is named before:\n${body}`);
+      assert(existsSync(path.join(root, file)), `${file} is not there`);
+      assert.equal(body.trimEnd(), example(file), file);
+    }
+  });
+
+  it('names only npm commands that there are', () => {
+    const { scripts } = JSON.parse(text('package.json')) as { scripts: Record<string, string> };
+    const ci = text('.ci/run');
+    const commands = blocks(text('README.md'))
+      .filter(({ language }) => language === 'sh')
+      .flatMap(({ body }) => npmCommands(body));
+    assert(commands.length > 0, 'it names no command');
+    for (const command of commands) {
+      const name = /^npm (?:run )?(\S+)/.exec(command)?.[1] ?? '';
+      assert(Object.hasOwn(scripts, name) || ci.includes(command), `${command} is in neither package.json nor .ci/run`);
+    }
+  });
+
+  it('is read as it is written', () => {
+    const sample = [
+      '<!-- examples/a.ts -->',
+      '```ts',
+      'let a;',
+      '```',
+      '',
+      '```sh',
+      '$ X=1 npm test # all',
+      'ls',
+      '```',
+    ];
+    assert.deepEqual(
+      blocks(sample.join('\n')).map(({ language, before: line }) => [language, line]),
+      [
+        ['ts', '<!-- examples/a.ts -->'],
+        ['sh', ''],
+      ],
+    );
+    assert.deepEqual(npmCommands('$ X=1 npm test # all\nls && npm run lint'), ['npm test', 'npm run lint']);
+    assert.doesNotMatch(example('examples/quick-start.ts'), /^\/\//);
+  });
+});
