@@ -57,6 +57,7 @@ function vtdEntries(list: readonly VtdInvalidation[]): Entries {
     if (typeof entry !== 'object' || entry === null) throw invalidType(`vtd[${i}]`, 'an object', entry);
     if ('all' in entry) {
       checkOptions(entry, ['all'], `vtd[${i}]`);
+      if (entry.all !== true) throw invalidType(`vtd[${i}].all`, 'true', entry.all);
       layout.encode(view, i * layout.size, { addr: 0n, npages: U64_MAX });
       return;
     }

@@ -6,13 +6,16 @@ import {
   type Fields,
   type Input,
   IOMMU_DESTROY,
+  IOMMU_HWPT_ALLOC,
   IOMMU_IOAS_ALLOC,
+  iommufd_hwpt_alloc_flags,
   type Layout,
 } from '../../lib/uapi/index.js';
 import {
   type Attacher,
   type Attachments,
   bindDevice,
+  call,
   IommufdError,
   type Outcome,
   type Port,
@@ -61,20 +64,22 @@ export function testCmd<F extends Fields>(
 
 /**
  * A mock device bound to an iommufd. The kernel's mock device is always attached to something, so detaching it here means
- * attaching it to an address space of its own that nobody uses.
+ * attaching it to an address space of its own that nobody uses: one with PASIDs allowed where it has some, so that they
+ * can be attached and stay attached as on a device that is attached to nothing.
  */
 export class MockDevice {
   readonly device: Device;
   /** The id that stands for the attachment; destroying it unbinds the device. */
   readonly stdevId: number;
   readonly #port: Port;
-  readonly #parking: number;
+  /** What it is attached to when detached, and all that goes with it: newest last. */
+  #parking: number;
+  readonly #made: number[] = [];
 
   constructor(iommufd: Iommufd, seam: Seam, options: MockDeviceOptions = {}) {
     this.#port = { seam, fd: iommufd.fd };
-    const parking = tryCall(this.#port, IOMMU_IOAS_ALLOC, {});
-    if (parking.result < 0) throw new IommufdError('IOMMU_IOAS_ALLOC', parking.result);
-    this.#parking = parking.out.out_ioas_id;
+    this.#parking = call(this.#port, IOMMU_IOAS_ALLOC, {}).out_ioas_id;
+    this.#made.push(this.#parking);
     const flags = mock.mock_flags_device.values;
     const dev_flags =
       (options.noDirty === true ? flags.MOCK_FLAGS_DEVICE_NO_DIRTY : 0) |
@@ -85,11 +90,23 @@ export class MockDevice {
         dev_flags,
       });
       this.stdevId = made.out_stdev_id;
+      this.#made.push(this.stdevId);
+      if (options.pasid === true) this.#parkWithPasids(made.out_idev_id);
       this.device = bindDevice(iommufd, made.out_idev_id, this.#attacher());
     } catch (error) {
-      tryCall(this.#port, IOMMU_DESTROY, { id: this.#parking });
+      this.#destroyAll();
       throw error;
     }
+  }
+
+  #parkWithPasids(device: number): void {
+    const flags = iommufd_hwpt_alloc_flags.values.IOMMU_HWPT_ALLOC_PASID;
+    const { out_hwpt_id: hwpt } = call(this.#port, IOMMU_HWPT_ALLOC, { flags, dev_id: device, pt_id: this.#parking });
+    // Destroyed after the device, before the address space.
+    this.#made.splice(1, 0, hwpt);
+    this.#parking = hwpt;
+    const refusal = this.#replace(hwpt);
+    if (typeof refusal !== 'number') throw refusal;
   }
 
   #attacher(): Attacher {
@@ -139,7 +156,11 @@ export class MockDevice {
 
   #unbind(): void {
     for (const pasid of this.#pasids) this.#detachPasid(pasid);
-    for (const id of [this.stdevId, this.#parking]) {
+    this.#destroyAll();
+  }
+
+  #destroyAll(): void {
+    for (const id of this.#made.splice(0).reverse()) {
       const { result } = tryCall(this.#port, IOMMU_DESTROY, { id });
       if (result < 0) throw new Error(`mock device: destroying ${id} answered ${errnoName(result)}`);
     }

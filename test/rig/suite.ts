@@ -87,6 +87,16 @@ export class Bench {
     return this.ioctl(IOMMU_DESTROY, { id }).code;
   }
 
+  /** Undoes everything after the case failed, which is what must be told, whatever the clean-up says. */
+  finishAfter(failure: unknown): never {
+    try {
+      this.finish();
+    } catch (error) {
+      console.error('the clean-up failed too:', error);
+    }
+    throw failure;
+  }
+
   /** Undoes everything. */
   finish(): void {
     const errors: unknown[] = [];
@@ -137,9 +147,10 @@ export function conformance(group: string, declare: (test: Group) => void): void
         const bench = new Bench(theRig);
         try {
           await run(bench);
-        } finally {
-          bench.finish();
+        } catch (failure) {
+          bench.finishAfter(failure);
         }
+        bench.finish();
         assert.deepEqual(theRig.census(), before, 'the case left something behind');
       });
     });

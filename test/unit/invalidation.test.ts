@@ -126,6 +126,7 @@ describe('invalidation', () => {
       [{ vtd: [{ address: 1n, pages: 1n, lead: true }] }, 'ERR_UNKNOWN_OPTION'],
       [{ vtd: [{ address: -1n, pages: 1n }] }, 'ERR_OUT_OF_RANGE'],
       [{ vtd: {} }, 'ERR_INVALID_ARG_TYPE'],
+      [{ vtd: [{ all: false }] }, 'ERR_INVALID_ARG_TYPE'],
       [{ type: 1, entryLength: 0, entries: new Uint8Array(0) }, 'ERR_OUT_OF_RANGE'],
       [{ type: 1, entryLength: 16, entries: new Uint8Array(17) }, 'ERR_OUT_OF_RANGE'],
       [{ type: 1, entryLength: 65537, entries: new Uint8Array(65537) }, 'ERR_OUT_OF_RANGE'],
