@@ -198,7 +198,8 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   VFIO_DEVICE_ATTACH_IOMMUFD_PT: { ...ATTACH, EBUSY: 'the group is attached in another way' },
   IOMMU_TEST_CMD: ATTACH,
   '*': {
-    ENOTTY: 'this kernel does not have the call: see iommufd.probe()',
+    ENOTTY:
+      'this kernel does not have the call (iommufd.probe() tells which it has), or the file is not of the kind that has it',
     E2BIG: 'this kernel does not know a field that was used: it is older than the field',
     EMFILE: 'the process has too many open files: raise RLIMIT_NOFILE',
     EBADF: 'the file descriptor was closed behind the library',

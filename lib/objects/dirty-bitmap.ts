@@ -2,10 +2,10 @@
 // buffer is zeroed first, and every stretch that is mapped from end to end gets a call of its own, or a migration would
 // lose pages (drivers/iommu/iommufd/io_pagetable.c, iommu_read_and_clear_dirty).
 import { checkOptions, toBoolean, toSize, toU64, type U64, U64_MAX } from '../host/arguments.js';
-import { destroyed, outOfRange } from '../host/errors.js';
+import { destroyed, outOfRange, show } from '../host/errors.js';
 import type { Region } from '../host/seam.js';
 import * as uapi from '../uapi/iommufd.js';
-import { allocateBlock, call, freeBlock, refusal } from './call.js';
+import { allocateBlock, call, freeBlock } from './call.js';
 import type { Context } from './context.js';
 import { checkAlive, type KernelObject } from './kernel-object.js';
 import type { MappedRun, MappingTable } from './mappings.js';
@@ -39,8 +39,6 @@ interface Stretch {
   readonly word: number;
 }
 
-const EINVAL = -22;
-
 const collected = new FinalizationRegistry<Region>((block) => block.drop());
 
 /** Made by `hwpt.dirtyBitmap`. It keeps its buffer between reads: nothing is allocated while mappings stay the same. */
@@ -55,6 +53,8 @@ export class DirtyBitmap {
   #generation = -1;
   #block: Region | undefined;
   #words = new Uint32Array(0);
+  /** The last read was refused half-way: what it found is forgotten by the kernel, so the next read adds to it. */
+  #unfinished = false;
   #freed = false;
 
   /** Not for callers: use `hwpt.dirtyBitmap`. */
@@ -78,7 +78,9 @@ export class DirtyBitmap {
   /**
    * Asks the kernel which mapped pages of the range were written (IOMMU_HWPT_GET_DIRTY_BITMAP, Linux 6.7) since the last
    * read that cleared. What this process did not map is not asked about.
-   * @throws IommufdError EOPNOTSUPP (not allocated with dirtyTracking: true), EINVAL (page size and mappings do not fit)
+   * @throws IommufdError EOPNOTSUPP (not allocated with dirtyTracking: true), EINVAL (the range does not fit the
+   * alignment of the IOAS); RangeError (mappings are not made of pages of this size). What a refused read found stays, and
+   * the next one adds to it
    */
   read(options: DirtyReadOptions = {}): this {
     checkOptions(options, ['clear']);
@@ -86,7 +88,8 @@ export class DirtyBitmap {
     if (this.#freed) throw destroyed('this dirty bitmap');
     checkAlive(this.#hwpt);
     if (this.#generation !== this.#table.generation) this.#layOut();
-    this.#words.fill(0);
+    if (!this.#unfinished) this.#words.fill(0);
+    this.#unfinished = true;
     const flags = clear ? 0 : uapi.iommufd_hwpt_get_dirty_bitmap_flags.values.IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR;
     for (const { iova, length, word } of this.#stretches) {
       call(this.#context, uapi.IOMMU_HWPT_GET_DIRTY_BITMAP, {
@@ -98,6 +101,7 @@ export class DirtyBitmap {
         data: (this.#block?.address ?? 0n) + BigInt(word * 4),
       });
     }
+    this.#unfinished = false;
     return this;
   }
 
@@ -173,13 +177,8 @@ export class DirtyBitmap {
     // The kernel would refuse this stretch after it has told, and forgotten, those before it.
     const misfit = runs.find(({ iova, length }) => ((iova | length) & (this.pageSize - 1n)) !== 0n);
     if (misfit !== undefined) {
-      const input = { hwpt_id: this.#hwpt.id, ...misfit, page_size: this.pageSize };
-      throw refusal(
-        uapi.IOMMU_HWPT_GET_DIRTY_BITMAP,
-        EINVAL,
-        input,
-        'this stretch of mappings is not made of such pages',
-      );
+      const stretch = `the mappings of ${show(misfit.length)} bytes from ${show(misfit.iova)} on`;
+      throw outOfRange('pageSize', `a size of pages that ${stretch} are made of`, this.pageSize);
     }
     let word = 0;
     this.#stretches = runs.map(({ iova, length }) => {

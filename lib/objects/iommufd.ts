@@ -1,7 +1,7 @@
 // An open /dev/iommu: the root of all objects.
 import { checkOptions, oneOf, toFd, toU32 } from '../host/arguments.js';
-import { IommufdError } from '../host/errors.js';
-import { type Host, hostSeam, openHost } from '../open.js';
+import { IommufdError, invalidType } from '../host/errors.js';
+import { Host, hostSeam, openHost } from '../open.js';
 import * as uapi from '../uapi/iommufd.js';
 import type { Ioctl } from '../uapi/layout.js';
 import { call } from './call.js';
@@ -82,6 +82,7 @@ export class Iommufd {
   static fromFd(fd: number, options: AdoptOptions = {}): Iommufd {
     checkOptions(options, ['host', 'ownership']);
     const host = options.host ?? openHost();
+    if (!(host instanceof Host)) throw invalidType('host', 'a Host', host);
     const number = toFd(fd, 'fd');
     const owned = oneOf(options.ownership ?? 'owned', ['owned', 'borrowed'], 'ownership') === 'owned';
     const seam = hostSeam(host);

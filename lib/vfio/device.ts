@@ -1,5 +1,5 @@
 // A device of the VFIO cdev interface: open, bind to an iommufd, attach to page tables.
-import { IommufdError, invalidType, UsageError } from '../host/errors.js';
+import { IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
 import type { Seam } from '../host/seam.js';
 import { refusal, tryCall, tryCallAsync } from '../objects/call.js';
 import type { Attacher, AttachOptions, AttachResult, PageTable } from '../objects/device.js';
@@ -14,7 +14,7 @@ import {
   vfio_device_attach_flags,
   vfio_device_detach_flags,
 } from '../uapi/vfio.js';
-import { findVfioNode, isPciAddress } from './discovery.js';
+import { findVfioNode, pciAddress } from './discovery.js';
 
 const O_RDWR = 2;
 
@@ -162,7 +162,11 @@ function attachInput(pageTable: number, pasid: number | undefined): { flags?: nu
 /** `host.openDevice`. */
 export function openVfioDevice(seam: Seam, address: string): VfioDevice {
   if (typeof address !== 'string') throw invalidType('address', 'a PCI address or the path of a node', address);
-  const path = isPciAddress(address) ? findVfioNode(seam, address) : address;
+  const pci = pciAddress(address);
+  if (pci === undefined && !address.startsWith('/')) {
+    throw outOfRange('address', "a PCI address ('0000:01:00.0') or an absolute path", address);
+  }
+  const path = pci === undefined ? address : findVfioNode(seam, pci);
   const fd = seam.open(path, O_RDWR);
   if (fd < 0) throw new IommufdError('open', fd, { path });
   return new VfioDevice(seam, fd, address);

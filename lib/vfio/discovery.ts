@@ -3,15 +3,16 @@
 import { UsageError } from '../host/errors.js';
 import type { Seam } from '../host/seam.js';
 
-const PCI_ADDRESS = /^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/;
+const PCI_ADDRESS = /^(?:([0-9a-f]{4}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])$/i;
 
 function missing(message: string): UsageError {
   return new UsageError('ERR_IOMMUFD_UNAVAILABLE', message);
 }
 
-/** Whether this looks like a PCI address: '0000:01:00.0'. */
-export function isPciAddress(text: string): boolean {
-  return PCI_ADDRESS.test(text);
+/** A PCI address as sysfs spells it ('0000:01:00.0'), from what people write ('01:00.0'); undefined for anything else. */
+export function pciAddress(text: string): string | undefined {
+  const [, domain = '0000', rest] = PCI_ADDRESS.exec(text) ?? [];
+  return rest === undefined ? undefined : `${domain}:${rest}`.toLowerCase();
 }
 
 /** The path of the VFIO node of a PCI device; throws, with what would mend it, where there is none. */
