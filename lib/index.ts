@@ -34,6 +34,7 @@ export type { HwptOptions, HwptPaging } from './objects/hwpt-paging.js';
 export type { InvalidateRequest, InvalidateResult, VtdInvalidation } from './objects/invalidation.js';
 export type { CopyOptions, Ioas, IovaRange, IovaRanges, MapAsyncOptions, UnsafeMapOptions } from './objects/ioas.js';
 export {
+  type AdoptIoasOptions,
   type AdoptOptions,
   type IoctlSupport,
   Iommufd,

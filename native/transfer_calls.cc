@@ -27,6 +27,20 @@ napi_value ioctlArena(napi_env env, napi_callback_info info) {
   return toResult(env, result < 0 ? -errno : result);
 }
 
+// As above, with the numbers taken from the arena's last words.
+napi_value ioctlPrepared(napi_env env, napi_callback_info info) {
+  void* data = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  const Arena& arena = static_cast<Environment*>(data)->arena;
+  const Arena::Prepared call = *arena.prepared();
+  if (call.at >= Arena::kPreparedAt) {
+    throwOutOfRange(env, "at", "must lie in the arena");
+    return nullptr;
+  }
+  const int result = ioctl(call.fd, call.request, arena.at(call.at));
+  return toResult(env, result < 0 ? -errno : result);
+}
+
 napi_value ioctlValue(napi_env env, napi_callback_info info) {
   const HotArguments<3> args(env, info);
   int32_t fd = -1;
@@ -93,6 +107,7 @@ ssize_t pwriteBytes(int fd, uint8_t* bytes, size_t length, off_t position) {
 
 void defineTransferCalls(Napi::Object exports, Environment* environment) {
   defineHot(exports, "ioctl", ioctlArena, environment);
+  defineHot(exports, "ioctlPrepared", ioctlPrepared, environment);
   defineHot(exports, "ioctlValue", ioctlValue, environment);
   defineHot(exports, "read", atCursor<readBytes>, environment);
   defineHot(exports, "write", atCursor<writeBytes>, environment);

@@ -11,15 +11,17 @@ export class Arena {
   readonly u64: BigUint64Array;
   #top = 0;
 
+  /** `size`: bytes to use, a multiple of 8; the host may keep what is behind them for itself. */
   constructor(
     buffer: ArrayBuffer,
     /** The address of byte 0, as the kernel sees it. */
     readonly address: bigint,
+    size = buffer.byteLength,
   ) {
-    this.bytes = new Uint8Array(buffer);
-    this.view = new DataView(buffer);
-    this.u32 = new Uint32Array(buffer);
-    this.u64 = new BigUint64Array(buffer);
+    this.bytes = new Uint8Array(buffer, 0, size);
+    this.view = new DataView(buffer, 0, size);
+    this.u32 = new Uint32Array(buffer, 0, size / 4);
+    this.u64 = new BigUint64Array(buffer, 0, size / 8);
   }
 
   get size(): number {

@@ -134,6 +134,23 @@ function splitDevice(device: number): { major: number; minor: number } {
   };
 }
 
+/** Bytes at the arena's end in which `ioctlPrepared` finds its numbers. */
+const PREPARED = 16;
+
+/** The hot call: three stores and a call without arguments cost half of what Node-API takes for three arguments. */
+function preparedIoctl(native: Native, arena: ArrayBuffer): Seam['ioctl'] {
+  const words = new Int32Array(arena, arena.byteLength - PREPARED);
+  const { ioctlPrepared } = native;
+  return (fd, request, at) => {
+    // What a store would change silently, the addon's own checks tell of.
+    if ((fd | 0) !== fd || (request | 0) !== request || (at | 0) !== at) return native.ioctl(fd, request, at);
+    words[0] = fd;
+    words[1] = request;
+    words[2] = at;
+    return ioctlPrepared();
+  };
+}
+
 class KernelSeam implements Seam {
   readonly kind = 'kernel';
   readonly pageSize: number;
@@ -143,7 +160,7 @@ class KernelSeam implements Seam {
   readonly disown: Native['disown'];
   readonly duplicate: Native['duplicate'];
   readonly close: Native['close'];
-  readonly ioctl: Native['ioctl'];
+  readonly ioctl: Seam['ioctl'];
   readonly ioctlValue: Native['ioctlValue'];
   readonly read: Native['read'];
   readonly write: Native['write'];
@@ -155,15 +172,15 @@ class KernelSeam implements Seam {
   constructor(native: Native) {
     this.#native = native;
     const { buffer, address } = native.arena();
-    this.arena = new Arena(buffer, address);
+    this.arena = new Arena(buffer, address, buffer.byteLength - PREPARED);
     this.pageSize = native.pageSize;
-    // The addon's functions themselves: a wrapper would cost a call on the hot path.
+    // The addon's functions themselves, without wrappers.
     this.open = native.open;
     this.own = native.own;
     this.disown = native.disown;
     this.duplicate = native.duplicate;
     this.close = native.close;
-    this.ioctl = native.ioctl;
+    this.ioctl = preparedIoctl(native, buffer);
     this.ioctlValue = native.ioctlValue;
     this.read = native.read;
     this.write = native.write;

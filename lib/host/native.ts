@@ -27,6 +27,8 @@ export interface Native {
 
   /** Not made again after a signal: -EINTR says that it may have had its effect. */
   ioctl(fd: number, request: number, at: number): number;
+  /** As `ioctl`, its numbers in the arena's last 16 bytes: i32 fd, u32 request, u32 at. */
+  ioctlPrepared(): number;
   ioctlValue(fd: number, request: number, value: number): number;
   /** 0 where `done` will be called. The region must be a block. An fd that is not owned is its owner's to keep open. */
   ioctlAsync(fd: number, request: number, region: number, at: number, done: (result: number) => void): number;

@@ -10,6 +10,8 @@ import { type Fields, type Input, type Ioctl, isPadding, type Values } from '../
 export interface Port {
   readonly seam: Seam;
   readonly fd: number;
+  /** Throws where the fd is closed: its number may be another file's by now. */
+  check?(): void;
 }
 
 /** Bytes behind pointer fields; those the kernel writes are written back into the same array. */
@@ -43,6 +45,9 @@ export function publish(trace: CallTrace): void {
   traces.publish(trace);
 }
 
+const NONE: Attachments = {};
+const NOWHERE: ReadonlyMap<string, number> = new Map();
+
 interface Space {
   readonly view: DataView;
   readonly bytes: Uint8Array;
@@ -56,10 +61,11 @@ function encode<F extends Fields>(
   op: Ioctl<F>,
   input: Input<F>,
   attachments: Attachments,
-): Map<string, number> {
+): ReadonlyMap<string, number> {
   op.layout.encode(space.view, at, input);
   const sizeField = op.layout.at.size ?? op.layout.at.argsz;
   if (sizeField !== undefined) space.view.setUint32(at + sizeField, op.layout.size, true);
+  if (attachments === NONE) return NOWHERE;
   const places = new Map<string, number>();
   let next = at + align8(op.layout.size);
   for (const [name, bytes] of Object.entries(attachments)) {
@@ -77,7 +83,7 @@ function writeBack<F extends Fields>(
   space: Space,
   op: Ioctl<F>,
   attachments: Attachments,
-  places: Map<string, number>,
+  places: ReadonlyMap<string, number>,
 ): void {
   for (const [name, place] of places) {
     const bytes = attachments[name];
@@ -92,6 +98,7 @@ function align8(length: number): number {
 
 function sizeOf<F extends Fields>(op: Ioctl<F>, attachments: Attachments): number {
   let size = align8(op.layout.size);
+  if (attachments === NONE) return size;
   for (const bytes of Object.values(attachments)) size += align8(bytes.length);
   return size;
 }
@@ -101,8 +108,9 @@ export function tryCall<F extends Fields>(
   port: Port,
   op: Ioctl<F>,
   input: Input<F>,
-  attachments: Attachments = {},
+  attachments: Attachments = NONE,
 ): Outcome<F> {
+  port.check?.();
   const { seam, fd } = port;
   const { arena } = seam;
   const size = sizeOf(op, attachments);
@@ -139,8 +147,9 @@ export async function tryCallAsync<F extends Fields>(
   port: Port,
   op: Ioctl<F>,
   input: Input<F>,
-  attachments: Attachments = {},
+  attachments: Attachments = NONE,
 ): Promise<Outcome<F>> {
+  port.check?.();
   const block = allocateBlock(port.seam, sizeOf(op, attachments));
   try {
     const space = spaceOf(block);

@@ -111,7 +111,7 @@ function wrongPayload(payload: number): RangeError {
 export function decodeEvent(view: DataView, at: number, type: number, length: number): EventDetail {
   switch (type) {
     case iommu_veventq_type.values.IOMMU_VEVENTQ_TYPE_ARM_SMMUV3:
-      return decodeSmmuv3(iommu_vevent_arm_smmuv3.decode(view, at).evt);
+      return decodeSmmuv3(view, at + iommu_vevent_arm_smmuv3.at.evt);
     case iommu_veventq_type.values.IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV:
       return decodeTegra241(iommu_vevent_tegra241_cmdqv.decode(view, at).lvcmdq_err_map);
     default:
@@ -119,18 +119,24 @@ export function decodeEvent(view: DataView, at: number, type: number, length: nu
   }
 }
 
-function decodeSmmuv3(words: readonly bigint[]): Smmuv3Event {
-  const [w0 = 0n, w1 = 0n, w2 = 0n, w3 = 0n] = words;
-  const id = Number(w0 & 0xffn);
-  const hasSubstream = ((w0 >> 11n) & 1n) === 1n;
+/** Word 0 of a record: its number in bits 7:0, SSV in bit 11, SubstreamID in 31:12, StreamID in 63:32. */
+function decodeSmmuv3(view: DataView, at: number): Smmuv3Event {
+  const low = view.getUint32(at, true);
+  const id = low & 0xff;
+  const record = [
+    view.getBigUint64(at, true),
+    view.getBigUint64(at + 8, true),
+    view.getBigUint64(at + 16, true),
+    view.getBigUint64(at + 24, true),
+  ] as const;
   return {
     kind: 'arm-smmuv3',
     id,
     name: RECORD_NAMES.get(id),
-    streamId: Number(w0 >> 32n),
-    substreamId: hasSubstream ? Number((w0 >> 12n) & 0xf_ffffn) : undefined,
-    inputAddress: WITH_ADDRESS.has(id) ? w2 : undefined,
-    record: [w0, w1, w2, w3],
+    streamId: view.getUint32(at + 4, true),
+    substreamId: (low & 0x800) === 0 ? undefined : low >>> 12,
+    inputAddress: WITH_ADDRESS.has(id) ? record[2] : undefined,
+    record,
   };
 }
 

@@ -63,7 +63,10 @@ export class HwptPaging extends KernelObject {
     call(this.#context, uapi.IOMMU_HWPT_SET_DIRTY_TRACKING, { hwpt_id: this.id, flags });
   }
 
-  /** A bitmap of written pages over a range of IOVAs: read it again and again, then free it. */
+  /**
+   * A bitmap of written pages over a range of IOVAs: read it again and again, then free it. Over an address space that
+   * was adopted without its mappings, the range must be mapped from end to end.
+   */
   dirtyBitmap(options: DirtyBitmapOptions): DirtyBitmap {
     checkAlive(this);
     return new DirtyBitmap(this, this.#context, mappingsOf(this.ioas), options);

@@ -62,11 +62,11 @@ export class Ioas extends KernelObject {
     mapperOf = (ioas) => ioas.#mapper;
   }
 
-  /** Not for callers: use `iommufd.allocIoas()`. */
-  constructor(iommufd: Iommufd, ctx: Context, id: number) {
+  /** Not for callers: use `iommufd.allocIoas()`. `mapped`: who knows what is mapped in it. */
+  constructor(iommufd: Iommufd, ctx: Context, id: number, mapped: 'known' | 'unknown' = 'known') {
     super(iommufd, ctx, id, []);
     this.#context = ctx;
-    this.#mapper = new Mapper(ctx, id);
+    this.#mapper = new Mapper(ctx, id, mapped === 'known');
     ctx.resources.mappings.set(this.#mapper.table, id);
   }
 
@@ -77,8 +77,9 @@ export class Ioas extends KernelObject {
    * (usually RLIMIT_MEMLOCK)
    */
   map(memory: DmaMemory, options?: MapOptions): bigint {
+    const plan = this.#mapper.plan(memory, options);
     if (this.destroyed) throw destroyed(this.describe());
-    return this.#mapper.map(this.#mapper.plan(memory, options));
+    return this.#mapper.map(plan);
   }
 
   /**
@@ -299,4 +300,13 @@ export class Ioas extends KernelObject {
 /** What an IOAS has mapped, as far as this process knows: dirty tracking needs the holes. */
 export function mappingsOf(ioas: Ioas): MappingTable {
   return mapperOf(ioas).table;
+}
+
+/** Notes what somebody else mapped in an IOAS that was adopted. */
+export function noteMappings(ioas: Ioas, mappings: Iterable<{ readonly iova: U64; readonly length: U64 }>): void {
+  let i = 0;
+  for (const { iova, length } of mappings) {
+    mapperOf(ioas).note(toU64(iova, `mappings[${i}].iova`), toU64(length, `mappings[${i}].length`));
+    i++;
+  }
 }

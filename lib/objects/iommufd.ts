@@ -1,5 +1,5 @@
 // An open /dev/iommu: the root of all objects.
-import { checkOptions, oneOf, toFd, toU32 } from '../host/arguments.js';
+import { checkOptions, oneOf, toFd, toU32, type U64 } from '../host/arguments.js';
 import { IommufdError, invalidType } from '../host/errors.js';
 import { Host, hostSeam, openHost } from '../open.js';
 import * as uapi from '../uapi/iommufd.js';
@@ -9,7 +9,7 @@ import { Context, type ContextResources } from './context.js';
 import { Device } from './device.js';
 import { allocFaultQueue, type FaultQueue } from './fault-queue.js';
 import { drawGraph } from './graph.js';
-import { Ioas } from './ioas.js';
+import { Ioas, noteMappings } from './ioas.js';
 import type { KernelObject } from './kernel-object.js';
 import { VfioCompat } from './vfio-compat.js';
 
@@ -23,6 +23,10 @@ export interface AdoptOptions {
   readonly host?: Host;
   /** `owned` (default): closed with the object. `borrowed`: it stays open, and whoever gave it closes it. */
   readonly ownership?: 'owned' | 'borrowed';
+}
+
+export interface AdoptIoasOptions {
+  readonly mappings?: Iterable<{ readonly iova: U64; readonly length: U64 }>;
 }
 
 /** Who pays for pinned memory: the user (all his processes together), or each process. */
@@ -133,10 +137,18 @@ export class Iommufd {
     return new Device(this, this.#context, toU32(id, 'id'), undefined);
   }
 
-  /** An address space made by somebody else on this iommufd, by its id; what it has mapped is not known here. */
-  adoptIoas(id: number): Ioas {
+  /**
+   * An address space made by somebody else on this iommufd, by its id.
+   * @param options.mappings what is mapped in it. Dirty bitmaps need it: the kernel stops at the first hole without
+   * saying so. Where it is left out, ask for dirty bitmaps only over ranges that are mapped from end to end
+   */
+  adoptIoas(id: number, options: AdoptIoasOptions = {}): Ioas {
     this.#context.check();
-    return new Ioas(this, this.#context, toU32(id, 'id'));
+    checkOptions(options, ['mappings']);
+    const { mappings } = options;
+    const ioas = new Ioas(this, this.#context, toU32(id, 'id'), mappings === undefined ? 'unknown' : 'known');
+    if (mappings !== undefined) noteMappings(ioas, mappings);
+    return ioas;
   }
 
   /**

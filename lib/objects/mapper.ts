@@ -85,13 +85,15 @@ function compactAt(arena: Arena, at: number): Compact {
 
 /** Maps and unmaps for one IOAS, and knows what it mapped. */
 export class Mapper {
-  readonly table = new MappingTable();
+  readonly table: MappingTable;
   readonly #context: Context;
   readonly #seam: Seam;
   readonly #arena: Arena;
   readonly #ioasId: number;
 
-  constructor(context: Context, ioasId: number) {
+  /** `complete`: nobody else maps in this address space. */
+  constructor(context: Context, ioasId: number, complete: boolean) {
+    this.table = new MappingTable(complete);
     this.#context = context;
     this.#seam = context.seam;
     this.#arena = context.seam.arena;
@@ -104,7 +106,6 @@ export class Mapper {
     if (memorySeam(memory) !== this.#seam) {
       throw new UsageError('ERR_IOMMUFD_FOREIGN_HOST', 'memory belongs to another host');
     }
-    if (memory.freed) throw destroyed('this memory');
     if (options !== undefined && (typeof options !== 'object' || options === null)) {
       throw invalidType('options', 'an object', options);
     }
@@ -133,6 +134,8 @@ export class Mapper {
           throw unknownOption(key, MAP_OPTIONS);
       }
     }
+    // After the options: reading them may run code of the caller's.
+    if (memory.freed) throw destroyed('this memory');
     if (offset > memory.size) throw outOfRange('offset', `at most ${memory.size}`, offset);
     const bytes = length ?? memory.size - offset;
     if (bytes > memory.size - offset) throw outOfRange('length', `at most ${memory.size - offset}`, bytes);

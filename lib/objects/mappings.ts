@@ -50,6 +50,9 @@ export class MappingTable {
   readonly #suspects = new Set<Mapping>();
   #closed = false;
 
+  /** `complete`: nobody else maps there, so what is not in the table is not mapped. */
+  constructor(readonly complete = true) {}
+
   /** Changes with every mapping and unmapping. */
   get generation(): number {
     return this.#generation;
@@ -64,6 +67,10 @@ export class MappingTable {
       return;
     }
     if (this.#suspects.size > 0) this.#forgetStale(mapping);
+    // The kernel has nothing else there: what is noted there was unmapped before it was noted (a mapAsync that was
+    // overtaken by an unmap).
+    const before = this.#byIova.get(mapping.start);
+    if (before !== undefined) this.#forget(before);
     this.#byIova.set(mapping.start, mapping);
     this.#generation++;
   }
@@ -115,8 +122,12 @@ export class MappingTable {
       .sort((a, b) => (a.iova < b.iova ? -1 : 1));
   }
 
-  /** The parts of the range that are mapped, neighbours joined; what may be a hole is not joined with what is not. */
+  /**
+   * The parts of the range that are mapped, neighbours joined; what may be a hole is not joined with what is not. Where
+   * somebody else mapped, all of the range is taken to be mapped: that is for the caller to know.
+   */
   runs(iova: bigint, length: bigint): MappedRun[] {
+    if (!this.complete) return [{ iova, length }];
     const end = iova + length;
     const runs: { iova: bigint; length: bigint }[] = [];
     let joinable = false;

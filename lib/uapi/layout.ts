@@ -77,6 +77,8 @@ export class Layout<F extends Fields> {
   readonly align: number;
   /** Byte offset of every field. */
   readonly at: { readonly [K in keyof F]: number };
+  /** What `decode` reads. */
+  readonly #decoded: readonly { readonly key: string; readonly f: Field; readonly at: number }[];
 
   constructor(
     /** The C struct's name, or for a struct of ours the name the docs give it. */
@@ -98,6 +100,9 @@ export class Layout<F extends Fields> {
       end = Math.max(end, start + fieldSize(f));
     }
     this.at = at as { [K in keyof F]: number };
+    this.#decoded = Object.entries(fields)
+      .filter(([, f]) => f.kind !== 'flex')
+      .map(([key, f]) => ({ key, f, at: at[key] ?? 0 }));
     this.align = align;
     this.size = Math.ceil(end / align) * align;
   }
@@ -112,8 +117,10 @@ export class Layout<F extends Fields> {
 
   /** Writes the struct at `base`: zeros first, then the fields given. Unknown names are an error in our own code. */
   encode(view: DataView, base: number, values: Input<F>): void {
-    for (let i = 0; i < this.size; i++) view.setUint8(base + i, 0);
-    for (const key of Object.keys(values)) {
+    const words = this.size & ~3;
+    for (let i = 0; i < words; i += 4) view.setUint32(base + i, 0);
+    for (let i = words; i < this.size; i++) view.setUint8(base + i, 0);
+    for (const key in values) {
       const value = values[key];
       if (value === undefined) continue;
       const f = this.fields[key];
@@ -126,12 +133,7 @@ export class Layout<F extends Fields> {
   /** Reads the struct at `base`. */
   decode(view: DataView, base: number): Values<F> {
     const out: Record<string, unknown> = {};
-    for (const key of Object.keys(this.fields)) {
-      const f = this.fields[key];
-      const at = this.at[key];
-      if (f === undefined || at === undefined || f.kind === 'flex') continue;
-      out[key] = decodeField(view, base + at, f);
-    }
+    for (const { key, f, at } of this.#decoded) out[key] = decodeField(view, base + at, f);
     return out as Values<F>;
   }
 }

@@ -185,15 +185,13 @@ conformance('struct-sizes', (test) => {
 
   test('struct-past-end', 'a struct of which only the size can be read is EFAULT', (t) => {
     const { seam } = t.rig;
-    const { arena } = seam;
     const { fd } = t.iommufd;
-    const mark = arena.mark();
-    arena.take(arena.size - mark - 8);
-    const at = arena.take(8) + 4;
-    // The page after the arena is a guard page.
-    arena.view.setUint32(at, uapi.IOMMU_DESTROY.layout.size, true);
-    const result = seam.ioctl(fd, uapi.IOMMU_DESTROY.request, at);
-    arena.release(mark);
+    const block = seam.allocateBlock(seam.pageSize);
+    assert(typeof block !== 'number');
+    // The page behind a block is a guard page.
+    block.write32(block.length - 4, uapi.IOMMU_DESTROY.layout.size);
+    const result = seam.ioctlValue(fd, uapi.IOMMU_DESTROY.request, Number(block.address) + block.length - 4);
+    block.free();
     assert.equal(errnoName(result), 'EFAULT');
   });
 });

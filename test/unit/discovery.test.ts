@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { findVfioNode, isPciAddress } from '../../lib/vfio/discovery.js';
+import { findVfioNode, pciAddress } from '../../lib/vfio/discovery.js';
 import { stage } from './stage.js';
 import { type Entry, StubSeam } from './stub-seam.js';
 
@@ -110,16 +110,11 @@ describe('discovery', () => {
   });
 
   it('tells addresses from paths', () => {
-    for (const address of ['0000:01:00.0', 'ffff:ff:1f.7']) assert.equal(isPciAddress(address), true);
-    for (const text of [
-      '/dev/vfio/devices/vfio0',
-      '01:00.0',
-      '0000:01:00.8',
-      '0000:01:00.0\n',
-      '../0000:01:00.0',
-      '',
-    ]) {
-      assert.equal(isPciAddress(text), false, JSON.stringify(text));
+    assert.equal(pciAddress('0000:01:00.0'), '0000:01:00.0');
+    assert.equal(pciAddress('FFFF:ff:1F.7'), 'ffff:ff:1f.7', 'as sysfs spells it');
+    assert.equal(pciAddress('01:00.0'), '0000:01:00.0', 'without the domain');
+    for (const text of ['/dev/vfio/devices/vfio0', '0000:01:00.8', '0000:01:00.0\n', '../0000:01:00.0', '1:00.0', '']) {
+      assert.equal(pciAddress(text), undefined, JSON.stringify(text));
     }
   });
 });
