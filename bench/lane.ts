@@ -96,7 +96,6 @@ function allocation(iommufd: Iommufd): Benchmark {
         for (let i = 0; i < iterations; i++) iommufd.allocIoas().destroy();
       }),
     ],
-    targets: { 'allocIoas, destroy': TARGET },
   };
 }
 

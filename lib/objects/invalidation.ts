@@ -121,11 +121,10 @@ function invalidateBatch(ctx: Context, id: number, entries: Entries, from: numbe
   }
   // A driver that had no memory leaves the count as it came, though nothing was done.
   if (result === ENOMEM) completed = 0;
+  if (result >= 0 && !tracing()) return { completed };
   const input = { hwpt_id: id, data_type: entries.type, entry_len: entries.entryLength, entry_num: count };
-  if (tracing()) {
-    const output = { entry_num: completed };
-    publish({ host: ctx.seam.kind, fd: ctx.fd, syscall: 'IOMMU_HWPT_INVALIDATE', input, result, output });
-  }
+  const output = { entry_num: completed };
+  if (tracing()) publish({ host: ctx.seam.kind, fd: ctx.fd, syscall: 'IOMMU_HWPT_INVALIDATE', input, result, output });
   if (result >= 0) return { completed };
   return { completed, refusal: new IommufdError('IOMMU_HWPT_INVALIDATE', result, { ...input, completed }) };
 }
