@@ -14,7 +14,8 @@ export function mmio(): Benchmark[] {
   const block = kernelSeam().allocateBlock(LENGTH);
   if (typeof block === 'number') throw new Error(`no memory: ${block}`);
   const region = new MmioRegion({ mapping: new MmioMapping(block, () => {}), base: 0, length: LENGTH });
-  const view = new DataView(block.window(0, LENGTH));
+  const window = block.window(0, LENGTH);
+  const view = new DataView(window.buffer, window.byteOffset, LENGTH);
   return [
     {
       bench: 'read32',

@@ -30,8 +30,8 @@ class KernelRegion implements Region {
     return this.#handle;
   }
 
-  window(offset: number, length: number): ArrayBuffer {
-    return this.#native.window(this.#handle, offset, length);
+  window(offset: number, length: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#native.window(this.#handle, offset, length));
   }
   read8(offset: number): number {
     return this.#native.read8(this.#handle, offset);

@@ -44,6 +44,12 @@ class MemoryState {
   }
 }
 
+/** Where a segment's bytes are, as long as anybody looks at them. */
+interface Segment {
+  readonly buffer: WeakRef<ArrayBuffer>;
+  readonly byteOffset: number;
+}
+
 /** A mapping's share in memory: the range stays reserved until it is released. */
 export interface MemoryHold {
   release(): void;
@@ -87,7 +93,7 @@ let seamOf: (memory: DmaMemory) => Seam;
 export class DmaMemory {
   readonly #seam: Seam;
   readonly #state: MemoryState;
-  readonly #segments = new Map<number, WeakRef<ArrayBuffer>>();
+  readonly #segments = new Map<number, Segment>();
 
   static {
     seamOf = (memory) => memory.#seam;
@@ -140,10 +146,11 @@ export class DmaMemory {
     if (from > size) throw outOfRange('offset', `at most ${size}`, offset);
     const bytes = length === undefined ? size - from : toSize(length, 'length');
     if (bytes > size - from) throw outOfRange('length', `at most ${size - from}`, length);
-    const segment = Math.floor(from / SEGMENT);
-    const start = segment * SEGMENT;
-    if (from + bytes <= start + SEGMENT) return new Uint8Array(this.#segment(segment), from - start, bytes);
-    return new Uint8Array(this.#state.region.window(from, bytes));
+    const index = Math.floor(from / SEGMENT);
+    const start = index * SEGMENT;
+    if (from + bytes > start + SEGMENT) return this.#state.region.window(from, bytes);
+    const { buffer, byteOffset } = this.#segment(index);
+    return new Uint8Array(buffer, byteOffset + from - start, bytes);
   }
 
   /** A copy of bytes. */
@@ -214,13 +221,15 @@ export class DmaMemory {
     if (this.#state.ownership !== 'in-use') throw destroyed('this memory');
   }
 
-  #segment(index: number): ArrayBuffer {
-    const known = this.#segments.get(index)?.deref();
-    if (known !== undefined) return known;
+  #segment(index: number): { buffer: ArrayBuffer; byteOffset: number } {
+    const known = this.#segments.get(index);
+    const buffer = known?.buffer.deref();
+    if (known !== undefined && buffer !== undefined) return { buffer, byteOffset: known.byteOffset };
     const start = index * SEGMENT;
-    const buffer = this.#state.region.window(start, Math.min(SEGMENT, this.size - start));
-    this.#segments.set(index, new WeakRef(buffer));
-    return buffer;
+    const whole = this.#state.region.window(start, Math.min(SEGMENT, this.size - start));
+    const { byteOffset } = whole;
+    this.#segments.set(index, { buffer: new WeakRef(whole.buffer), byteOffset });
+    return { buffer: whole.buffer, byteOffset };
   }
 }
 

@@ -30,8 +30,11 @@ export interface Region {
   /** The file behind memfd memory, owned by the region; -1 otherwise. */
   readonly fd: number;
   readonly live: boolean;
-  /** An ArrayBuffer over the bytes, memory only (never MMIO); it goes to length 0 when the region goes. */
-  window(offset: number, length: number): ArrayBuffer;
+  /**
+   * The bytes, memory only (never MMIO); the view goes to length 0 when the region goes. Its buffer may be larger or
+   * smaller than the region: on the kernel host each window has one of its own, elsewhere they may share one.
+   */
+  window(offset: number, length: number): Uint8Array<ArrayBuffer>;
   /** Single aligned volatile accesses. Misuse (range, alignment, freed) throws RangeError. */
   read8(offset: number): number;
   read16(offset: number): number;

@@ -225,8 +225,8 @@ export function freeBlock(block: Region): void {
 }
 
 function spaceOf(block: Region): Space {
-  const buffer = block.window(0, block.length);
-  return { view: new DataView(buffer), bytes: new Uint8Array(buffer), address: block.address };
+  const bytes = block.window(0, block.length);
+  return { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length), bytes, address: block.address };
 }
 
 function traceOf<F extends Fields>(port: Port, op: Ioctl<F>, input: Input<F>, outcome: Outcome<F>): CallTrace {

@@ -199,7 +199,8 @@ export class DirtyBitmap {
     const block = allocateBlock(this.#context.seam, word * 4);
     collected.register(this, block, this);
     this.#block = block;
-    this.#words = new Uint32Array(block.window(0, block.length));
+    const { buffer, byteOffset } = block.window(0, block.length);
+    this.#words = new Uint32Array(buffer, byteOffset, block.length / 4);
   }
 
   #dropBlock(): void {

@@ -196,7 +196,7 @@ export class StubSeam implements Seam {
     throw new Error('not scripted');
   }
   ioctlAsync(fd: number, request: number, block: Region, at: number): Promise<number> {
-    return this.onPool(() => this.#ioctl(fd, request, new DataView(block.window(0, block.length)), at));
+    return this.onPool(() => this.#ioctl(fd, request, new DataView(block.window(0, block.length).buffer), at));
   }
   #ioctl(fd: number, request: number, view: DataView, at: number): number {
     if (!this.files.has(fd)) return EBADF;
