@@ -166,16 +166,16 @@ export class Ioas extends KernelObject {
     checkOptions(options, ['sourceIova', 'length', 'iova', 'readable', 'writable']);
     const sourceIova = toU64(options?.sourceIova, 'sourceIova');
     const length = toU64(options?.length, 'length');
-    const out = call(this.#context, uapi.IOMMU_IOAS_COPY, {
+    const input = {
       flags: mapFlags(options),
       dst_ioas_id: this.id,
       src_ioas_id: source.id,
       length,
       dst_iova: options.iova === undefined ? 0n : toU64(options.iova, 'iova'),
       src_iova: sourceIova,
-    });
-    this.#mapper.noteCopy(source.#mapper, sourceIova, length, out.dst_iova);
-    return out.dst_iova;
+    };
+    const ask = () => call(this.#context, uapi.IOMMU_IOAS_COPY, input).dst_iova;
+    return this.#mapper.copyFrom(source.#mapper, sourceIova, length, ask);
   }
 
   /**

@@ -184,14 +184,26 @@ export class Mapper {
     this.table.add(new Mapping(compact(iova), compact(length), undefined));
   }
 
-  /** Notes what a copy of part of another IOAS mapped here, with a share in the memory behind it. */
-  noteCopy(from: Mapper, sourceIova: bigint, length: bigint, iova: bigint): void {
+  /**
+   * Copies part of another IOAS here: `copy` asks the kernel and answers the IOVA. Shares in the memory are taken before:
+   * a listener to traces may unmap and free the source.
+   */
+  copyFrom(from: Mapper, sourceIova: bigint, length: bigint, copy: () => bigint): bigint {
     const end = sourceIova + length;
-    for (const part of from.table.within(sourceIova, length)) {
+    const parts = from.table.within(sourceIova, length).map((part) => {
       const start = part.iova > sourceIova ? part.iova : sourceIova;
       const stop = part.iova + part.length < end ? part.iova + part.length : end;
-      this.table.add(new Mapping(compact(start - sourceIova + iova), compact(stop - start), part.hold?.share()));
+      return { offset: start - sourceIova, size: compact(stop - start), hold: part.hold?.share() };
+    });
+    let iova: bigint;
+    try {
+      iova = copy();
+    } catch (error) {
+      for (const { hold } of parts) hold?.release();
+      throw error;
     }
+    for (const { offset, size, hold } of parts) this.table.add(new Mapping(compact(iova + offset), size, hold));
+    return iova;
   }
 
   /** Unmaps a range and answers how many bytes that were. */
@@ -208,12 +220,11 @@ export class Mapper {
     const size = compactAt(arena, at + UNMAP.at.length);
     const result = this.#seam.ioctl(this.#context.fd, uapi.IOMMU_IOAS_UNMAP.request, at);
     const unmapped = arena.u64[(at + UNMAP.at.length) >>> 3] ?? 0n;
+    // The table first: a listener to traces may map something else there.
+    if (result < 0) this.table.doubt(BigInt(iova), BigInt(length));
+    else this.table.remove(start, size);
     if (tracing()) this.#publish('IOMMU_IOAS_UNMAP', this.#range(iova, length), result, { length: unmapped });
-    if (result < 0) {
-      this.table.doubt(BigInt(iova), BigInt(length));
-      throw refusal(uapi.IOMMU_IOAS_UNMAP, result, this.#range(iova, length));
-    }
-    this.table.remove(start, size);
+    if (result < 0) throw refusal(uapi.IOMMU_IOAS_UNMAP, result, this.#range(iova, length));
     return unmapped;
   }
 

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { CallTrace } from '../../lib/index.js';
 import { IOMMU_IOAS_MAP, IOMMU_IOAS_MAP_FILE, IOMMU_IOAS_UNMAP } from '../../lib/uapi/index.js';
 import { codeOf, codeOfAsync, leftovers, type Stage, stage, turn } from './stage.js';
 
@@ -229,5 +231,43 @@ describe('mapping on the thread pool', () => {
     assert.equal(region?.live, true);
     ioas.unmap(0n, 4096);
     assert.equal(region?.live, false);
+  });
+
+  it('keeps memory that a listener to traces mapped where it hears of an unmapping', () => {
+    const { host, ioas } = mapping();
+    const [first, second] = [host.allocateMemory(4096), host.allocateMemory(4096)];
+    ioas.map(first, { iova: 0x1000n });
+    const remap = (message: unknown) => {
+      if ((message as CallTrace).syscall === 'IOMMU_IOAS_UNMAP') ioas.map(second, { iova: 0x1000n });
+    };
+    subscribe('iommufd:call', remap);
+    try {
+      ioas.unmap(0x1000n, 4096);
+    } finally {
+      unsubscribe('iommufd:call', remap);
+    }
+    assert.deepEqual([first.mappings, second.mappings, ioas.mappingCount], [0, 1, 1]);
+  });
+
+  it('keeps copied memory that a listener to traces unmaps from the source and frees', () => {
+    const { host, iommufd, ioas, seam } = mapping();
+    const other = iommufd.allocIoas();
+    const ram = host.allocateMemory(4096);
+    ioas.map(ram, { iova: 0x1000n });
+    const free = (message: unknown) => {
+      if ((message as CallTrace).syscall !== 'IOMMU_IOAS_COPY') return;
+      ioas.unmap(0x1000n, 4096);
+      ram.free();
+    };
+    subscribe('iommufd:call', free);
+    try {
+      other.copy(ioas, { sourceIova: 0x1000n, length: 4096, iova: 0x1000n });
+    } finally {
+      unsubscribe('iommufd:call', free);
+    }
+    assert.equal(ram.mappings, 1);
+    assert.equal(leftovers(seam).regions, 1, 'the copy needs it');
+    other.unmapAll();
+    assert.equal(leftovers(seam).regions, 0);
   });
 });
