@@ -27,7 +27,7 @@ export abstract class KernelObject implements Holder {
   readonly #context: Context;
   readonly #holds: readonly KernelObject[];
   readonly #holders = new Set<Holder>();
-  #destroyed = false;
+  #state: 'alive' | 'going' | 'gone' = 'alive';
 
   static {
     contextOf = (object) => object.#context;
@@ -46,7 +46,7 @@ export abstract class KernelObject implements Holder {
 
   /** Whether it is gone: destroyed, or its iommufd closed. */
   get destroyed(): boolean {
-    return this.#destroyed || this.#context.closed;
+    return this.#state !== 'alive' || this.#context.closed;
   }
 
   /** What keeps it from being destroyed, as far as this process knows. */
@@ -72,14 +72,20 @@ export abstract class KernelObject implements Holder {
     if (this.destroyed) return;
     this.checkDestroy();
     this.beforeDestroy();
-    const result = this.destroyInKernel();
-    if (result === ENOENT) this.finish();
+    // Its id may be another object's as soon as the kernel has forgotten it, and listeners to traces run before we know.
+    this.#state = 'going';
+    let result = 0;
+    try {
+      result = this.destroyInKernel();
+    } finally {
+      if (this.#state === 'going') this.#state = 'alive';
+    }
+    if (result >= 0 || result === ENOENT) this.finish();
     if (result < 0) {
       const holders = this.heldBy;
       const extra = holders.length > 0 ? `held by ${holders.join(', ')}` : undefined;
       throw new IommufdError('IOMMU_DESTROY', result, { id: this.id, type: this.type }, extra);
     }
-    this.finish();
   }
 
   /** Destroys it after everything that holds it, newest first. */
@@ -121,8 +127,8 @@ export abstract class KernelObject implements Holder {
 
   /** Marks it gone; the kernel has forgotten it. */
   protected finish(): void {
-    if (this.#destroyed) return;
-    this.#destroyed = true;
+    if (this.#state === 'gone') return;
+    this.#state = 'gone';
     this.#context.objects.delete(this);
     for (const held of this.#holds) held.#holders.delete(this);
     this.#holders.clear();
