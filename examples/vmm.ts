@@ -69,13 +69,18 @@ async function life(iommufd: Iommufd, board: Board): Promise<void> {
     return made;
   });
 
-  const parent = await step("A page table over it, to be the guest's stage 2 (HWPT_ALLOC with NEST_PARENT)", () => {
-    const made = needs(ioas, 'the address space').allocHwpt(device, { nestParent: true });
+  await step('The device may reach it (attach: the kernel makes a page table)', () => {
+    const made = device.attach(needs(ioas, 'the address space'));
+    const { ranges, alignment } = needs(ioas, 'the address space').iovaRanges();
     say(`page table ${made.id}; all guest memory is pinned now`);
-    const { ranges, alignment } = made.ioas.iovaRanges();
     say(
       `usable IOVAs: ${ranges.map(({ start, last }) => `${hex(start)}-${hex(last)}`).join(', ')}, aligned to ${alignment}`,
     );
+  });
+
+  const parent = await step("A page table to be the guest's stage 2 (HWPT_ALLOC with NEST_PARENT)", () => {
+    const made = needs(ioas, 'the address space').allocHwpt(device, { nestParent: true });
+    say(`page table ${made.id}`);
     return made;
   });
 
@@ -94,9 +99,9 @@ async function life(iommufd: Iommufd, board: Board): Promise<void> {
   const nested = await step("The guest's own page table, on top of the parent (HWPT_ALLOC with driver data)", () => {
     const from = board.nestsFromParent ? needs(parent, 'a nesting parent') : needs(viommu, 'a vIOMMU');
     const made = from.allocNestedHwpt(device, board.nested());
-    const before = device.attach(needs(parent, 'a nesting parent'));
+    const before = device.attachedTo();
     device.attach(made);
-    say(`the device went from page table ${before.id} to ${made.id} in one step, without a gap`);
+    say(`the device went from page table ${before?.id} to ${made.id} in one step, without a gap`);
     return made;
   });
 
