@@ -70,12 +70,22 @@ export function missed(line: Line): boolean {
 
 /** Prints lines as they come. */
 export function printer(format: Format): (line: Line) => void {
-  if (format === 'json') return (line) => console.log(JSON.stringify(line));
+  if (format === 'json') return jsonPrinter();
   let bench = '';
   return (line) => {
     if ('bench' in line && line.bench !== bench) console.log(`\n  ${line.bench}`);
     bench = 'bench' in line ? line.bench : '';
     console.log(text(line));
+  };
+}
+
+/** One object a line: a row with the conditions it was measured under, or a part that was skipped. */
+function jsonPrinter(): (line: Line) => void {
+  let under: Conditions | undefined;
+  return (line) => {
+    if ('conditions' in line) under = line;
+    else if ('skipped' in line) console.log(JSON.stringify({ bench: line.skipped, skipped: line.reason }));
+    else console.log(JSON.stringify({ ...line, under }));
   };
 }
 
