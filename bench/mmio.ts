@@ -10,13 +10,13 @@ const LENGTH = 4096;
 /** Where what was read goes, so that no read is left out. */
 export const sink = { number: 0, bigint: 0n };
 
-export function mmio(): Benchmark[] {
+export function* mmio(): Generator<Benchmark> {
   const block = kernelSeam().allocateBlock(LENGTH);
   if (typeof block === 'number') throw new Error(`no memory: ${block}`);
   const region = new MmioRegion({ mapping: new MmioMapping(block, () => {}), base: 0, length: LENGTH });
   const window = block.window(0, LENGTH);
   const view = new DataView(window.buffer, window.byteOffset, LENGTH);
-  return [
+  yield* [
     {
       bench: 'read32',
       contenders: [
@@ -70,4 +70,5 @@ export function mmio(): Benchmark[] {
       ],
     },
   ];
+  region.unmap();
 }

@@ -8,7 +8,7 @@ import { type Iommufd, type IommufdOptions, openIommufd } from './objects/iommuf
 import { openVfioDevice, type VfioDevice } from './vfio/device.js';
 
 export interface OpenHostOptions {
-  /** Which host; where it is left out, IOMMUFD_HOST decides, and then what is there. */
+  /** Which host: there is the kernel's. Where it is left out, IOMMUFD_HOST may name it. */
   readonly kind?: 'kernel';
 }
 
@@ -47,7 +47,8 @@ export class Host {
   /**
    * Opens a device that vfio-pci drives.
    * @param address its PCI address ('0000:01:00.0'), or the path of its node ('/dev/vfio/devices/vfio0')
-   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE, saying what is missing and the command that mends it
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE, saying what is missing and the command that mends it; IommufdError
+   * EACCES (no permission), EBUSY (open elsewhere)
    */
   openDevice(address: string): VfioDevice {
     return openVfioDevice(this.#seam, address);
@@ -56,7 +57,8 @@ export class Host {
   /**
    * Memory that devices may reach, zeroed.
    * @param size bytes, a multiple of the page size (of the huge page size, where one is given)
-   * @throws IommufdError ENOMEM
+   * @throws RangeError (size); IommufdError ENOMEM (for huge pages: too few are reserved), EINVAL (no huge pages of
+   * this size)
    */
   allocateMemory(size: U64, options: MemoryOptions = {}): DmaMemory {
     return allocateMemory(this.#seam, size, options);
@@ -85,7 +87,8 @@ let shared: Host | undefined;
 
 /**
  * This machine's host. Production code says which it means: `openHost({ kind: 'kernel' })`, or IOMMUFD_HOST=kernel.
- * @throws UsageError ERR_IOMMUFD_NO_HOST where there is no /dev/iommu; IommufdError where it cannot be opened
+ * @throws UsageError ERR_IOMMUFD_NO_HOST where there is no /dev/iommu; IommufdError where it cannot be looked at; Error
+ * ERR_IOMMUFD_ADDON_MISSING or ERR_IOMMUFD_ADDON_BROKEN where there is no addon, saying why and how to build it
  */
 export function openHost(options: OpenHostOptions = {}): Host {
   checkOptions(options, ['kind']);

@@ -1,6 +1,5 @@
-// Builds the addon into build/Release with node-gyp. The package is useful without it (the emulated host needs none), so
-// that what is merely missing (Linux, a compiler, node-gyp) is said and is no failure; and where npm runs this on
-// `npm install`, nothing is.
+// Builds the addon into build/Release with node-gyp. What is merely missing (Linux, a compiler, node-gyp) is said and is no
+// failure, since types and imports work without the addon; and where npm runs this on `npm install`, nothing is.
 import { spawnSync } from 'node:child_process';
 import {
   existsSync,
@@ -113,7 +112,7 @@ function main() {
   const obstacle = findObstacle(nodeGyp);
   if (obstacle !== undefined) {
     writeLog(`${obstacle}\n`);
-    console.log(`iommufd: the addon was not built: ${obstacle}. The emulated host works without it.`);
+    console.log(`iommufd: the addon was not built: ${obstacle}. openHost() will say so again.`);
     return 0;
   }
   console.log('iommufd: building the addon');

@@ -50,9 +50,10 @@ export function toBoolean(value: boolean | undefined, name: string, otherwise: b
   return value;
 }
 
+/** A copy: the original may be detached meanwhile, and a subclass may tell another length each time it is asked. */
 export function toBytes(value: Uint8Array, name: string): Uint8Array {
   if (!(value instanceof Uint8Array)) throw invalidType(name, 'a Uint8Array', value);
-  return value;
+  return new Uint8Array(value);
 }
 
 /** An options object with no names but the known ones: a misspelling is an error, not a default. */
@@ -74,6 +75,10 @@ export function oneOf<T extends string>(value: T, allowed: readonly T[], name: s
   if (typeof value !== 'string') throw invalidType(name, `one of ${allowed.join(', ')}`, value);
   if (!allowed.includes(value)) throw outOfRange(name, `one of ${allowed.join(', ')}`, value);
   return value;
+}
+
+export function checkCallback(value: unknown, name: string): void {
+  if (value !== undefined && typeof value !== 'function') throw invalidType(name, 'a function', value);
 }
 
 export function checkSignal(signal: AbortSignal | undefined): void {

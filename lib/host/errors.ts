@@ -6,7 +6,7 @@ import { hintFor } from './hints.js';
 /** Arguments of a refused call, by the names of the kernel's struct. */
 export type CallArguments = Readonly<Record<string, unknown>>;
 
-/** The kernel (or the emulated one) refused a call. */
+/** The kernel refused a call. */
 export class IommufdError extends Error {
   override readonly name = 'IommufdError';
   /** The errno's name: 'EBUSY'. */
@@ -56,7 +56,7 @@ export type UsageCode =
   | 'ERR_IOMMUFD_BORROWED'
   /** This object has no such thing: a vIOMMU without MMIO. */
   | 'ERR_IOMMUFD_UNAVAILABLE'
-  /** There is no /dev/iommu here, or it cannot be opened. */
+  /** There is no /dev/iommu here. */
   | 'ERR_IOMMUFD_NO_HOST';
 
 /** The caller's own doing, not the kernel's. */

@@ -1,6 +1,6 @@
 // Memory that devices may reach. The kernel remembers addresses and pins pages only when a page table meets the
 // mapping, so the address range stays reserved until the last mapping of it is gone, whatever the caller frees first.
-import { checkOptions, checkSignal, oneOf, toSize, type U64 } from './arguments.js';
+import { checkCallback, checkOptions, checkSignal, oneOf, toSize, type U64 } from './arguments.js';
 import { destroyed, IommufdError, invalidType, outOfRange } from './errors.js';
 import type { Backing, Region, Seam } from './seam.js';
 
@@ -88,6 +88,7 @@ const collected = new FinalizationRegistry<MemoryState>((state) => {
 
 let hold: (memory: DmaMemory) => MemoryHold;
 let seamOf: (memory: DmaMemory) => Seam;
+let regionOf: (memory: DmaMemory) => Region;
 
 /** Memory of a host that its devices may reach, made by `host.allocateMemory`. */
 export class DmaMemory {
@@ -98,6 +99,10 @@ export class DmaMemory {
   static {
     seamOf = (memory) => memory.#seam;
     hold = (memory) => new Hold(memory.#state);
+    regionOf = (memory) => {
+      memory.#check();
+      return memory.#state.region;
+    };
   }
 
   /** Not for callers: use `host.allocateMemory`. */
@@ -153,12 +158,12 @@ export class DmaMemory {
     return new Uint8Array(buffer, byteOffset + from - start, bytes);
   }
 
-  /** A copy of bytes. */
+  /** A copy of bytes, from `offset` bytes on. @throws RangeError beyond the end */
   read(offset: U64, length: U64): Uint8Array {
     return this.window(offset, length).slice();
   }
 
-  /** Copies bytes in. */
+  /** Copies bytes in, from `offset` bytes on. @throws RangeError beyond the end */
   write(offset: U64, data: Uint8Array): void {
     if (!(data instanceof Uint8Array)) throw invalidType('data', 'a Uint8Array', data);
     this.window(offset, data.length).set(data);
@@ -170,15 +175,18 @@ export class DmaMemory {
    */
   async prefault(options: PrefaultOptions = {}): Promise<void> {
     checkOptions(options, ['offset', 'length', 'chunk', 'signal', 'onProgress']);
-    const { signal, onProgress } = options;
+    const { signal, onProgress, offset = 0, length, chunk: step = 64 * 2 ** 20 } = options;
     checkSignal(signal);
-    this.#check();
-    const from = toSize(options.offset ?? 0, 'offset');
-    if (from > this.size) throw outOfRange('offset', `at most ${this.size}`, from);
-    const total = options.length === undefined ? this.size - from : toSize(options.length, 'length');
-    if (total > this.size - from) throw outOfRange('length', `at most ${this.size - from}`, total);
-    const chunk = toSize(options.chunk ?? 64 * 2 ** 20, 'chunk');
+    checkCallback(onProgress, 'onProgress');
+    const { size } = this;
+    const from = toSize(offset, 'offset');
+    if (from > size) throw outOfRange('offset', `at most ${size}`, from);
+    const total = length === undefined ? size - from : toSize(length, 'length');
+    if (total > size - from) throw outOfRange('length', `at most ${size - from}`, total);
+    const chunk = toSize(step, 'chunk');
     if (chunk < this.#seam.pageSize) throw outOfRange('chunk', 'at least a page', chunk);
+    // After the options: reading them may run code of the caller's.
+    this.#check();
     const share = hold(this);
     try {
       for (let done = 0; done < total; ) {
@@ -224,7 +232,9 @@ export class DmaMemory {
   #segment(index: number): { buffer: ArrayBuffer; byteOffset: number } {
     const known = this.#segments.get(index);
     const buffer = known?.buffer.deref();
-    if (known !== undefined && buffer !== undefined) return { buffer, byteOffset: known.byteOffset };
+    // One whose bytes were transferred away has length 0.
+    if (known !== undefined && buffer !== undefined && buffer.byteLength > 0)
+      return { buffer, byteOffset: known.byteOffset };
     const start = index * SEGMENT;
     const whole = this.#state.region.window(start, Math.min(SEGMENT, this.size - start));
     const { byteOffset } = whole;
@@ -241,6 +251,11 @@ export function holdMemory(memory: DmaMemory): MemoryHold {
 /** The host memory belongs to; the class itself does not give it away. */
 export function memorySeam(memory: DmaMemory): Seam {
   return seamOf(memory);
+}
+
+/** Where memory lies: the object's own properties can be shadowed. Throws where it was freed. */
+export function memoryRegion(memory: DmaMemory): Region {
+  return regionOf(memory);
 }
 
 /** Allocates memory of this host. */

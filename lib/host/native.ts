@@ -133,7 +133,7 @@ function findPackage(from: string): string {
 
 function explainMissing(root: string): string {
   if (process.platform !== 'linux') {
-    return `the addon of iommufd is for Linux, and this is ${process.platform}; the emulated host works without it`;
+    return `the addon of iommufd is for Linux, and this is ${process.platform}`;
   }
   const log = path.join(root, 'build', 'addon-build.log');
   if (!existsSync(log)) return `the addon of iommufd was not built. To build it: ${remedy(root)}`;

@@ -6,6 +6,7 @@
 // file only as `iommufd/unsafe`.
 import type { Arena } from './arena.js';
 
+/** What stands behind the seam: this machine's kernel, or something built to stand in for one. */
 export type HostKind = 'kernel' | 'emulated' | 'recording' | 'replay';
 
 /** What kind of pages back memory that devices may reach. */

@@ -231,5 +231,7 @@ function spaceOf(block: Region): Space {
 
 function traceOf<F extends Fields>(port: Port, op: Ioctl<F>, input: Input<F>, outcome: Outcome<F>): CallTrace {
   const { result, out: output } = outcome;
-  return { host: port.seam.kind, fd: port.fd, syscall: op.name, input, result, output };
+  // Copies: a listener may change what it is given.
+  const copies = { input: { ...input }, result, output: { ...output } };
+  return { host: port.seam.kind, fd: port.fd, syscall: op.name, ...copies };
 }

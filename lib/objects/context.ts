@@ -6,6 +6,7 @@ import type { Seam } from '../host/seam.js';
 import { IOMMU_IOAS_UNMAP } from '../uapi/iommufd.js';
 import { tryCall } from './call.js';
 import type { EventSource } from './event-reader.js';
+import type { Ioas } from './ioas.js';
 import type { KernelObject } from './kernel-object.js';
 import type { MappingTable } from './mappings.js';
 
@@ -15,6 +16,7 @@ export class ContextResources {
   readonly eventSources = new Set<EventSource>();
   /** What the kernel may remember addresses of, and the id of the address space. */
   readonly mappings = new Map<MappingTable, number>();
+  #released = false;
   constructor(
     readonly seam: Seam,
     readonly fd: number,
@@ -27,6 +29,8 @@ export class ContextResources {
    * yet pin it.
    */
   release(): void {
+    if (this.#released) return;
+    this.#released = true;
     for (const source of this.eventSources) source.close();
     this.eventSources.clear();
     if (!this.owned) return;
@@ -47,6 +51,8 @@ export class Context {
   #idle: (() => void)[] = [];
   /** Everything alive, in the order of its making. */
   readonly objects = new Set<KernelObject>();
+  /** The address spaces among them: one object an id, since what an id has mapped must be known in one place. */
+  readonly ioases = new Map<number, Ioas>();
   readonly resources: ContextResources;
   readonly seam: Seam;
   readonly fd: number;

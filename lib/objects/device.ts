@@ -9,13 +9,21 @@ import { HwptNested } from './hwpt-nested.js';
 import { autoHwpt, HwptPaging } from './hwpt-paging.js';
 import { Ioas } from './ioas.js';
 import type { Iommufd } from './iommufd.js';
-import { addHolder, checkAlive, checkSame, type Holder, KernelObject, removeHolder } from './kernel-object.js';
+import {
+  addHolder,
+  checkAlive,
+  checkSame,
+  type Holder,
+  KernelObject,
+  removeHolder,
+  whileUsed,
+} from './kernel-object.js';
 
 /** What a device can be attached to: an address space (the kernel makes a page table), or a page table. */
 export type PageTable = Ioas | HwptPaging | HwptNested;
 
 export interface AttachOptions {
-  /** Attach this PASID (1 to 2^20 - 1) instead of the device's plain DMA. */
+  /** Attach this PASID (1 to 2^20 - 1) instead of the device's plain DMA (Linux 6.15). */
   readonly pasid?: number;
 }
 
@@ -63,7 +71,16 @@ export class Device extends KernelObject {
 
   /** Not for callers: use `VfioDevice.bind`, or `iommufd.adoptDevice` for a device that somebody else bound. */
   constructor(iommufd: Iommufd, ctx: Context, id: number, attacher: Attacher | undefined) {
-    super(iommufd, ctx, id, []);
+    super(iommufd, ctx, id, [], {
+      check: () => this.#checkUnbind(),
+      inKernel: () => {
+        attacher?.unbind();
+        return 0;
+      },
+      after: () => {
+        for (const attachment of [...this.#attachments.values()]) this.#forget(attachment);
+      },
+    });
     this.#context = ctx;
     this.#attacher = attacher;
   }
@@ -79,12 +96,12 @@ export class Device extends KernelObject {
    * @throws IommufdError EOPNOTSUPP (no info of this kind), ENOENT (a device without an IOMMU)
    */
   hwInfo(type?: HwInfoTypeName | number): HwInfo {
-    checkAlive(this);
     const room = new Uint8Array(HW_INFO_ROOM);
     const asked =
       type === undefined
         ? {}
         : { flags: iommufd_hw_info_flags.values.IOMMU_HW_INFO_FLAG_INPUT_TYPE, in_data_type: hwInfoType(type) };
+    checkAlive(this);
     const input = { dev_id: this.id, data_len: room.length, ...asked };
     const out = call(this.#context, IOMMU_GET_HW_INFO, input, { data_uptr: room });
     return decodeHwInfo(out, room);
@@ -111,21 +128,22 @@ export class Device extends KernelObject {
   /** As `attach`, on the thread pool: attaching to an address space pins all its memory. */
   async attachAsync(pageTable: PageTable, options: AttachOptions = {}): Promise<HwptPaging | HwptNested> {
     const { attacher, pasid } = this.#checkAttach(pageTable, options);
-    const { hwpt, refusal } = await this.#context.track(async () => {
+    const work = async () => {
       const answer = await attacher.attachAsync(pageTable.id, pasid);
       // Unbound meanwhile: the kernel detached it.
       checkAlive(this);
       // Before anybody who waits for the thread pool goes on: closeAsync detaches what it knows of.
       return this.#attached(pageTable, pasid, answer);
-    });
+    };
+    const { hwpt, refusal } = await this.#context.track(() => whileUsed([pageTable], work));
     if (refusal !== undefined) throw refusal;
     return hwpt;
   }
 
   /** Detaches the device (or one of its PASIDs). Not attached is fine. */
   detach(options: AttachOptions = {}): void {
-    checkAlive(this);
     const pasid = checkPasid(options);
+    checkAlive(this);
     const attachment = this.#attachments.get(pasid);
     if (attachment === undefined) return;
     const refusal = this.#requireAttacher().detach(pasid);
@@ -133,7 +151,7 @@ export class Device extends KernelObject {
     this.#forget(attachment);
   }
 
-  protected override checkDestroy(): void {
+  #checkUnbind(): void {
     if (this.heldBy.length === 0) return;
     // The kernel would go ahead and leave their ids unusable until the iommufd is closed.
     throw new UsageError(
@@ -142,22 +160,14 @@ export class Device extends KernelObject {
     );
   }
 
-  protected override destroyInKernel(): number {
-    this.#attacher?.unbind();
-    return 0;
-  }
-
-  protected override afterDestroy(): void {
-    for (const attachment of [...this.#attachments.values()]) this.#forget(attachment);
-  }
-
   #checkAttach(pageTable: PageTable, options: AttachOptions): { attacher: Attacher; pasid: number | undefined } {
+    const pasid = checkPasid(options);
     checkAlive(this);
     if (!(pageTable instanceof Ioas || pageTable instanceof HwptPaging || pageTable instanceof HwptNested)) {
       throw invalidType('pageTable', 'an Ioas, HwptPaging or HwptNested', pageTable);
     }
     checkSame(this, pageTable, 'pageTable');
-    return { attacher: this.#requireAttacher(), pasid: checkPasid(options) };
+    return { attacher: this.#requireAttacher(), pasid };
   }
 
   #attached(pageTable: PageTable, pasid: number | undefined, answer: number | IommufdError): AttachResult {
@@ -192,8 +202,9 @@ export class Device extends KernelObject {
 
 function checkPasid(options: AttachOptions): number | undefined {
   checkOptions(options, ['pasid']);
-  if (options.pasid === undefined) return undefined;
-  const pasid = toU32(options.pasid, 'pasid');
+  const { pasid: given } = options;
+  if (given === undefined) return undefined;
+  const pasid = toU32(given, 'pasid');
   if (pasid < 1 || pasid > MAX_PASID) throw outOfRange('pasid', `between 1 and ${MAX_PASID}`, pasid);
   return pasid;
 }

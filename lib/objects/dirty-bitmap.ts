@@ -2,7 +2,7 @@
 // buffer is zeroed first, and every stretch that is mapped from end to end gets a call of its own, or a migration would
 // lose pages (drivers/iommu/iommufd/io_pagetable.c, iommu_read_and_clear_dirty).
 import { checkOptions, toBoolean, toSize, toU64, type U64, U64_MAX } from '../host/arguments.js';
-import { destroyed, outOfRange, show } from '../host/errors.js';
+import { destroyed, outOfRange, show, UsageError } from '../host/errors.js';
 import type { Region } from '../host/seam.js';
 import * as uapi from '../uapi/iommufd.js';
 import { allocateBlock, call, freeBlock } from './call.js';
@@ -43,8 +43,11 @@ const collected = new FinalizationRegistry<Region>((block) => block.drop());
 
 /** Made by `hwpt.dirtyBitmap`. It keeps its buffer between reads: nothing is allocated while mappings stay the same. */
 export class DirtyBitmap {
+  /** The first IOVA of its range. */
   readonly iova: bigint;
+  /** Bytes of its range. */
   readonly length: bigint;
+  /** Bytes each bit stands for. */
   readonly pageSize: bigint;
   readonly #hwpt: KernelObject;
   readonly #context: Context;
@@ -55,6 +58,7 @@ export class DirtyBitmap {
   #words = new Uint32Array(0);
   /** The last read was refused half-way: what it found is forgotten by the kernel, so the next read adds to it. */
   #unfinished = false;
+  #reading = false;
   #freed = false;
 
   /** Not for callers: use `hwpt.dirtyBitmap`. */
@@ -78,20 +82,39 @@ export class DirtyBitmap {
   /**
    * Asks the kernel which mapped pages of the range were written (IOMMU_HWPT_GET_DIRTY_BITMAP, Linux 6.7) since the last
    * read that cleared. What this process did not map is not asked about.
-   * @throws IommufdError EOPNOTSUPP (not allocated with dirtyTracking: true), EINVAL (the range does not fit the
+   * @throws UsageError ERR_IOMMUFD_BUSY (from a listener to its own traces);
+   * IommufdError EOPNOTSUPP (not allocated with dirtyTracking: true), EINVAL (the range does not fit the
    * alignment of the IOAS); RangeError (mappings are not made of pages of this size). What a refused read found stays, and
    * the next one adds to it
    */
   read(options: DirtyReadOptions = {}): this {
     checkOptions(options, ['clear']);
     const clear = toBoolean(options.clear, 'clear', true);
-    if (this.#freed) throw destroyed('this dirty bitmap');
-    checkAlive(this.#hwpt);
+    this.#checkAlive();
+    if (this.#reading) throw new UsageError('ERR_IOMMUFD_BUSY', 'this dirty bitmap is being read already');
     if (this.#generation !== this.#table.generation) this.#layOut();
     if (!this.#unfinished) this.#words.fill(0);
     this.#unfinished = true;
+    this.#reading = true;
+    try {
+      this.#readStretches(clear);
+    } finally {
+      this.#reading = false;
+    }
+    this.#unfinished = false;
+    return this;
+  }
+
+  #checkAlive(): void {
+    if (this.#freed) throw destroyed('this dirty bitmap');
+    checkAlive(this.#hwpt);
+  }
+
+  #readStretches(clear: boolean): void {
     const flags = clear ? 0 : uapi.iommufd_hwpt_get_dirty_bitmap_flags.values.IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR;
     for (const { iova, length, word } of this.#stretches) {
+      // A listener to traces may have ended either.
+      this.#checkAlive();
       call(this.#context, uapi.IOMMU_HWPT_GET_DIRTY_BITMAP, {
         hwpt_id: this.#hwpt.id,
         flags,
@@ -101,8 +124,6 @@ export class DirtyBitmap {
         data: (this.#block?.address ?? 0n) + BigInt(word * 4),
       });
     }
-    this.#unfinished = false;
-    return this;
   }
 
   /** The written stretches of the last read, in order, neighbours joined. */
@@ -181,22 +202,39 @@ export class DirtyBitmap {
       throw outOfRange('pageSize', `a size of pages that ${stretch} are made of`, this.pageSize);
     }
     let word = 0;
-    this.#stretches = runs.map(({ iova, length }) => {
+    const stretches = runs.map(({ iova, length }) => {
       const pages = Number((length + this.pageSize - 1n) / this.pageSize);
       const stretch = { iova, length, pages, word };
       // The kernel writes whole 64-bit words.
       word += Math.ceil(pages / 64) * 2;
       return stretch;
     });
+    // What a refused read found is in the old places, and the kernel has forgotten it.
+    const found = this.#unfinished ? [...this.ranges()] : [];
     if (word > this.#words.length) this.#grow(word);
+    this.#stretches = stretches;
     // Last of all: where there was no memory for the bits, the next read lays out again.
     this.#generation = this.#table.generation;
+    if (!this.#unfinished) return;
+    this.#words.fill(0);
+    for (const range of found) this.#mark(range);
+  }
+
+  /** Sets the bits of pages that were found written, as far as they are mapped still. */
+  #mark(range: DirtyRange): void {
+    for (const { iova, pages, word } of this.#stretches) {
+      const first = Number((range.iova - iova) / this.pageSize);
+      const last = Number((range.iova + range.length - iova) / this.pageSize);
+      for (let page = Math.max(0, first); page < Math.min(pages, last); page++) {
+        const at = word + (page >>> 5);
+        this.#words[at] = (this.#words[at] ?? 0) | (1 << (page & 31));
+      }
+    }
   }
 
   #grow(word: number): void {
-    this.#generation = -1;
-    this.#dropBlock();
     const block = allocateBlock(this.#context.seam, word * 4);
+    this.#dropBlock();
     collected.register(this, block, this);
     this.#block = block;
     const { buffer, byteOffset } = block.window(0, block.length);

@@ -13,6 +13,8 @@ export function withEventFd<T>(ctx: Context, id: number, fd: number, make: (sour
     const owned = seam.own(fd);
     if (owned < 0) throw new IommufdError('fcntl', owned, { fd });
     undo.push(() => seam.close(fd));
+    // A listener to traces may have closed the iommufd meanwhile.
+    ctx.check();
     const source = new EventSource(seam, fd);
     // From here on the source closes the fd.
     undo[1] = () => source.close();

@@ -33,7 +33,14 @@ export class FaultQueue extends KernelObject {
 
   /** Not for callers: use `iommufd.allocFaultQueue()`. */
   constructor(iommufd: Iommufd, ctx: Context, id: number, source: EventSource) {
-    super(iommufd, ctx, id, []);
+    super(iommufd, ctx, id, [], {
+      before: () => {
+        // While a page table sends faults here the kernel refuses: the queue must go on then.
+        if (this.heldBy.length > 0) return;
+        ctx.resources.eventSources.delete(source);
+        this.#reader.close();
+      },
+    });
     this.#context = ctx;
     const parse = (view: DataView, at: number, length: number) => groupFaults(parseFaults(view, at, length));
     this.#reader = new EventReader(source, READ_SIZE, this.describe(), parse, this);
@@ -82,20 +89,15 @@ export class FaultQueue extends KernelObject {
     if (result < 0) throw new IommufdError('write', result, { cookie, response }, 'page response');
   }
 
+  /** Lets a wait keep the process alive, as it does at first. */
   ref(): void {
     checkAlive(this);
     this.#reader.ref();
   }
+  /** Lets the process end while a wait is under way. */
   unref(): void {
     checkAlive(this);
     this.#reader.unref();
-  }
-
-  protected override beforeDestroy(): void {
-    // While a page table sends faults here the kernel refuses: the queue must go on then.
-    if (this.heldBy.length > 0) return;
-    this.#context.resources.eventSources.delete(this.#reader.source);
-    this.#reader.close();
   }
 }
 

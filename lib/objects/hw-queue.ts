@@ -28,7 +28,9 @@ export class HwQueue extends KernelObject {
   readonly type = 'hw-queue';
   readonly viommu: Viommu;
   readonly index: number;
+  /** Where it lies in the guest's physical memory. */
   readonly iova: bigint;
+  /** Bytes. */
   readonly length: bigint;
   readonly #type: number;
 
@@ -55,7 +57,7 @@ export class HwQueue extends KernelObject {
   }
 
   /**
-   * Maps the registers: any length up to the region's, always from its start. Destroying the queue leaves the mapping
+   * Maps the registers, of any length up to the region's, always from its start. Destroying the queue leaves the mapping
    * alone; it holds the vIOMMU.
    * @throws RangeError (longer than the region, or empty), UsageError ERR_IOMMUFD_UNAVAILABLE (no registers)
    */
@@ -80,7 +82,10 @@ export function allocHwQueue(viommu: Viommu, options: HwQueueOptions): HwQueue {
   const iova = toU64(options.iova, 'iova');
   const length = toU64(options.length, 'length');
   if (length === 0n) throw outOfRange('length', 'at least 1', length);
-  const type = options.type === undefined ? defaultHwQueueType(viommu.typeNumber) : hwQueueType(options.type);
+  const { type: kind } = options;
+  const type = kind === undefined ? defaultHwQueueType(viommu.typeNumber) : hwQueueType(kind);
+  // After the options: reading them may run code of the caller's.
+  checkAlive(viommu);
   if (type === undefined) {
     throw new UsageError(
       'ERR_IOMMUFD_UNAVAILABLE',

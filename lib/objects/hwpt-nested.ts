@@ -77,14 +77,12 @@ export class HwptNested extends KernelObject {
    * @throws IommufdError whose args.completed says how many were done before the one refused
    */
   invalidate(request: InvalidateRequest): number {
-    checkAlive(this);
-    return invalidate(this.#context, this.id, request);
+    return invalidate(this.#context, this, request);
   }
 
   /** As `invalidate`, but a refusal is answered: how many entries were done, and what was wrong with the next. */
   tryInvalidate(request: InvalidateRequest): InvalidateResult {
-    checkAlive(this);
-    return tryInvalidate(this.#context, this.id, request);
+    return tryInvalidate(this.#context, this, request);
   }
 }
 
@@ -114,11 +112,16 @@ export function nestedData(options: NestedOptions): DriverData {
   }
   if ('data' in options) {
     checkOptions(options, [...common, 'data']);
-    if (options.data === undefined) throw invalidType('data', 'an object', options.data);
-    checkOptions(options.data, ['type', 'bytes'], 'data');
-    return { type: toU32(options.data.type, 'data.type'), bytes: toBytes(options.data.bytes, 'data.bytes') };
+    return driverData(options.data);
   }
   throw invalidType('options', 'an object with one of ste, vtd, dte, data', options);
+}
+
+/** Driver data by the number of its type. */
+export function driverData(data: { readonly type: number; readonly bytes: Uint8Array }): DriverData {
+  if (data === undefined) throw invalidType('data', 'an object', data);
+  checkOptions(data, ['type', 'bytes'], 'data');
+  return { type: toU32(data.type, 'data.type'), bytes: toBytes(data.bytes, 'data.bytes') };
 }
 
 function words(size: number, values: readonly bigint[], name: string): Uint8Array {
@@ -152,12 +155,13 @@ function vtdBytes(vtd: VtdOptions['vtd']): Uint8Array {
 /** `viommu.allocNestedHwpt` and `hwpt.allocNestedHwpt`. */
 export function allocNestedHwpt(parent: HwptPaging | Viommu, device: Device, options: NestedOptions): HwptNested {
   if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
-  checkSame(parent, device, 'device');
   const { type, bytes } = nestedData(options);
-  const fault = faultFields(parent, options.faultQueue);
-  const pasid = toBoolean(options.pasid, 'pasid', false)
-    ? uapi.iommufd_hwpt_alloc_flags.values.IOMMU_HWPT_ALLOC_PASID
-    : 0;
+  const { faultQueue, pasid: withPasid } = options;
+  const pasid = toBoolean(withPasid, 'pasid', false) ? uapi.iommufd_hwpt_alloc_flags.values.IOMMU_HWPT_ALLOC_PASID : 0;
+  // After the options: reading them may run code of the caller's.
+  checkAlive(parent);
+  checkSame(parent, device, 'device');
+  const fault = faultFields(parent, faultQueue);
   const input = {
     flags: fault.flags | pasid,
     dev_id: device.id,
@@ -167,5 +171,5 @@ export function allocNestedHwpt(parent: HwptPaging | Viommu, device: Device, opt
     fault_id: fault.fault_id,
   };
   const out = call(context(parent), uapi.IOMMU_HWPT_ALLOC, input, { data_uptr: bytes });
-  return new HwptNested(parent, out.out_hwpt_id, options.faultQueue);
+  return new HwptNested(parent, out.out_hwpt_id, faultQueue);
 }

@@ -1,5 +1,5 @@
 // A page table over an IOAS: what devices really translate with.
-import { checkOptions, toBoolean, toBytes, toU32 } from '../host/arguments.js';
+import { checkOptions, toBoolean } from '../host/arguments.js';
 import { invalidType, UsageError } from '../host/errors.js';
 import * as uapi from '../uapi/iommufd.js';
 import { type Attachments, call, callAsync } from './call.js';
@@ -7,10 +7,10 @@ import type { Context } from './context.js';
 import { Device } from './device.js';
 import { DirtyBitmap, type DirtyBitmapOptions } from './dirty-bitmap.js';
 import { FaultQueue } from './fault-queue.js';
-import { allocNestedHwpt, type HwptNested, type NestedOptions } from './hwpt-nested.js';
+import { allocNestedHwpt, driverData, type HwptNested, type NestedOptions } from './hwpt-nested.js';
 import type { Ioas } from './ioas.js';
 import { mappingsOf } from './ioas.js';
-import { checkAlive, checkSame, context, KernelObject } from './kernel-object.js';
+import { checkAlive, checkSame, context, forgetObject, KernelObject, whileUsed } from './kernel-object.js';
 import { allocViommu, type Viommu, type ViommuOptions } from './viommu.js';
 
 export interface HwptOptions {
@@ -44,7 +44,15 @@ export class HwptPaging extends KernelObject {
     id: number,
     made: { auto: boolean; nestParent: boolean; faultQueue?: FaultQueue | undefined },
   ) {
-    super(ioas.iommufd, context(ioas), id, made.faultQueue === undefined ? [ioas] : [ioas, made.faultQueue]);
+    super(ioas.iommufd, context(ioas), id, made.faultQueue === undefined ? [ioas] : [ioas, made.faultQueue], {
+      check: () => {
+        if (!made.auto) return;
+        throw new UsageError(
+          'ERR_IOMMUFD_BORROWED',
+          `${this.describe()} was made by the kernel at an attach: it goes when its last device is detached`,
+        );
+      },
+    });
     this.ioas = ioas;
     this.auto = made.auto;
     this.nestParent = made.nestParent;
@@ -90,17 +98,9 @@ export class HwptPaging extends KernelObject {
     return allocNestedHwpt(this, device, options);
   }
 
-  protected override checkDestroy(): void {
-    if (!this.auto) return;
-    throw new UsageError(
-      'ERR_IOMMUFD_BORROWED',
-      `${this.describe()} was made by the kernel at an attach: it goes when its last device is detached`,
-    );
-  }
-
   /** For Device: a page table that the kernel made is gone once nothing is attached to it. */
   settle(): void {
-    if (this.auto && this.heldBy.length === 0) this.finish();
+    if (this.auto && this.heldBy.length === 0) forgetObject(this);
   }
 }
 
@@ -123,26 +123,34 @@ export function autoHwpt(ioas: Ioas, ctx: Context, id: number): HwptPaging {
 }
 
 interface Prepared {
+  /** What the call names by ids. */
+  readonly uses: readonly KernelObject[];
+  readonly nestParent: boolean;
+  readonly faultQueue: FaultQueue | undefined;
   readonly input: Parameters<typeof call<typeof uapi.iommu_hwpt_alloc.fields>>[2];
   readonly attachments: Attachments;
 }
 
 function prepare(ioas: Ioas, device: Device, options: HwptOptions): Prepared {
-  checkAlive(ioas);
   checkOptions(options, ['nestParent', 'dirtyTracking', 'pasid', 'faultQueue', 'data']);
   if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
-  checkSame(ioas, device, 'device');
+  const { nestParent, dirtyTracking, pasid, faultQueue, data } = options;
   let flags = 0;
-  if (toBoolean(options.nestParent, 'nestParent', false)) flags |= FLAGS.IOMMU_HWPT_ALLOC_NEST_PARENT;
-  if (toBoolean(options.dirtyTracking, 'dirtyTracking', false)) flags |= FLAGS.IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
-  if (toBoolean(options.pasid, 'pasid', false)) flags |= FLAGS.IOMMU_HWPT_ALLOC_PASID;
-  const fault = faultFields(ioas, options.faultQueue);
+  if (toBoolean(nestParent, 'nestParent', false)) flags |= FLAGS.IOMMU_HWPT_ALLOC_NEST_PARENT;
+  if (toBoolean(dirtyTracking, 'dirtyTracking', false)) flags |= FLAGS.IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
+  if (toBoolean(pasid, 'pasid', false)) flags |= FLAGS.IOMMU_HWPT_ALLOC_PASID;
+  const driver = data === undefined ? undefined : driverData(data);
+  // After the options: reading them may run code of the caller's.
+  checkAlive(ioas);
+  checkSame(ioas, device, 'device');
+  const fault = faultFields(ioas, faultQueue);
   const common = { flags: flags | fault.flags, dev_id: device.id, pt_id: ioas.id, fault_id: fault.fault_id };
-  if (options.data === undefined) return { input: common, attachments: {} };
-  checkOptions(options.data, ['type', 'bytes'], 'data');
-  const bytes = toBytes(options.data.bytes, 'data.bytes');
-  const input = { ...common, data_type: toU32(options.data.type, 'data.type'), data_len: bytes.length };
-  return { input, attachments: { data_uptr: bytes } };
+  const uses = faultQueue === undefined ? [ioas, device] : [ioas, device, faultQueue];
+  const prepared = { uses, nestParent: nestParent === true, faultQueue };
+  if (driver === undefined) return { ...prepared, input: common, attachments: {} };
+  const { type, bytes } = driver;
+  const input = { ...common, data_type: type, data_len: bytes.length };
+  return { ...prepared, input, attachments: { data_uptr: bytes } };
 }
 
 /** The fields that send page requests to a fault queue. */
@@ -153,28 +161,25 @@ export function faultFields(owner: KernelObject, queue: FaultQueue | undefined):
   return { flags: FLAGS.IOMMU_HWPT_FAULT_ID_VALID, fault_id: queue.id };
 }
 
-function made(ioas: Ioas, id: number, options: HwptOptions): HwptPaging {
-  return new HwptPaging(ioas, id, {
-    auto: false,
-    nestParent: options.nestParent === true,
-    faultQueue: options.faultQueue,
-  });
+function made(ioas: Ioas, id: number, { nestParent, faultQueue }: Prepared): HwptPaging {
+  return new HwptPaging(ioas, id, { auto: false, nestParent, faultQueue });
 }
 
 /** `ioas.allocHwpt`. */
 export function allocHwpt(ioas: Ioas, device: Device, options: HwptOptions): HwptPaging {
-  const { input, attachments } = prepare(ioas, device, options);
-  const out = call(context(ioas), uapi.IOMMU_HWPT_ALLOC, input, attachments);
-  return made(ioas, out.out_hwpt_id, options);
+  const prepared = prepare(ioas, device, options);
+  const out = call(context(ioas), uapi.IOMMU_HWPT_ALLOC, prepared.input, prepared.attachments);
+  return made(ioas, out.out_hwpt_id, prepared);
 }
 
 /** `ioas.allocHwptAsync`. */
 export async function allocHwptAsync(ioas: Ioas, device: Device, options: HwptOptions): Promise<HwptPaging> {
-  const { input, attachments } = prepare(ioas, device, options);
+  const prepared = prepare(ioas, device, options);
   const ctx = context(ioas);
-  return ctx.track(async () => {
-    const out = await callAsync(ctx, uapi.IOMMU_HWPT_ALLOC, input, attachments);
+  const work = async () => {
+    const out = await callAsync(ctx, uapi.IOMMU_HWPT_ALLOC, prepared.input, prepared.attachments);
     // Before anybody who waits for the thread pool goes on: closeAsync destroys what it knows of.
-    return made(ioas, out.out_hwpt_id, options);
-  });
+    return made(ioas, out.out_hwpt_id, prepared);
+  };
+  return ctx.track(() => whileUsed(prepared.uses, work));
 }

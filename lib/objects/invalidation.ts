@@ -5,6 +5,7 @@ import { IommufdError, invalidType, outOfRange } from '../host/errors.js';
 import * as uapi from '../uapi/iommufd.js';
 import { publish, tracing } from './call.js';
 import type { Context } from './context.js';
+import { checkAlive, type KernelObject } from './kernel-object.js';
 
 /** One VT-d first-stage invalidation: pages from an address on, or everything. */
 export type VtdInvalidation =
@@ -130,14 +131,16 @@ function invalidateBatch(ctx: Context, id: number, entries: Entries, from: numbe
 }
 
 /** `tryInvalidate` of nested page tables and vIOMMUs. */
-export function tryInvalidate(ctx: Context, id: number, request: InvalidateRequest): InvalidateResult {
+export function tryInvalidate(ctx: Context, object: KernelObject, request: InvalidateRequest): InvalidateResult {
   const entries = entriesOf(request);
   const total = entries.bytes.length / entries.entryLength;
   const perCall = Math.floor(BATCH / entries.entryLength);
   let done = 0;
   do {
+    // After the request: reading it may run code of the caller's, and so may listeners to traces.
+    checkAlive(object);
     const count = Math.min(perCall, total - done);
-    const { completed, refusal } = invalidateBatch(ctx, id, entries, done * entries.entryLength, count);
+    const { completed, refusal } = invalidateBatch(ctx, object.id, entries, done * entries.entryLength, count);
     done += completed;
     if (refusal === undefined) {
       // A driver that does nothing and calls it success is not asked for ever.
@@ -151,8 +154,8 @@ export function tryInvalidate(ctx: Context, id: number, request: InvalidateReque
 }
 
 /** `invalidate` of nested page tables and vIOMMUs. */
-export function invalidate(ctx: Context, id: number, request: InvalidateRequest): number {
-  const { completed, refusal } = tryInvalidate(ctx, id, request);
+export function invalidate(ctx: Context, object: KernelObject, request: InvalidateRequest): number {
+  const { completed, refusal } = tryInvalidate(ctx, object, request);
   if (refusal !== undefined) throw refusal;
   return completed;
 }

@@ -1,6 +1,15 @@
 // An I/O address space: which IOVAs mean which memory.
-import { checkOptions, checkSignal, toBoolean, toFd, toU64, type U64, U64_MAX } from '../host/arguments.js';
-import { destroyed, invalidType } from '../host/errors.js';
+import {
+  checkCallback,
+  checkOptions,
+  checkSignal,
+  toBoolean,
+  toFd,
+  toU64,
+  type U64,
+  U64_MAX,
+} from '../host/arguments.js';
+import { invalidType } from '../host/errors.js';
 import type { DmaMemory } from '../host/memory.js';
 import * as uapi from '../uapi/iommufd.js';
 import { call, refusal, tryCall } from './call.js';
@@ -8,7 +17,7 @@ import type { Context } from './context.js';
 import type { Device } from './device.js';
 import { allocHwpt, allocHwptAsync, type HwptOptions, type HwptPaging } from './hwpt-paging.js';
 import type { Iommufd } from './iommufd.js';
-import { checkAlive, checkSame, KernelObject } from './kernel-object.js';
+import { checkAlive, checkSame, gone, KernelObject } from './kernel-object.js';
 import { type MapOptions, Mapper, mapFlags } from './mapper.js';
 import type { MappingTable } from './mappings.js';
 
@@ -19,19 +28,26 @@ export interface MapAsyncOptions extends MapOptions {
 }
 
 export interface UnsafeMapOptions {
+  /** Where devices see the memory; the kernel chooses if left out. */
   readonly iova?: U64;
+  /** Bytes. */
   readonly length: U64;
+  /** Whether devices may read; true if left out. */
   readonly readable?: boolean;
+  /** Whether devices may write; true if left out. */
   readonly writable?: boolean;
 }
 
 export interface CopyOptions {
   /** Where the range lies in the source. */
   readonly sourceIova: U64;
+  /** Bytes. */
   readonly length: U64;
   /** Where devices see it here; the kernel chooses if left out. */
   readonly iova?: U64;
+  /** Whether devices may read; true if left out. */
   readonly readable?: boolean;
+  /** Whether devices may write; true if left out. */
   readonly writable?: boolean;
 }
 
@@ -42,9 +58,9 @@ export interface IovaRange {
 }
 
 export interface IovaRanges {
-  /** Ranges in which memory can be mapped now; attaching devices narrows them. */
+  /** Ranges in which memory can be mapped now; page tables and attached devices narrow them. */
   readonly ranges: readonly IovaRange[];
-  /** IOVAs and lengths must be multiples of this; 1 while no device is attached. */
+  /** IOVAs and lengths must be multiples of this, bytes; 1 while there is no page table. */
   readonly alignment: bigint;
 }
 
@@ -64,21 +80,30 @@ export class Ioas extends KernelObject {
 
   /** Not for callers: use `iommufd.allocIoas()`. `mapped`: who knows what is mapped in it. */
   constructor(iommufd: Iommufd, ctx: Context, id: number, mapped: 'known' | 'unknown' = 'known') {
-    super(iommufd, ctx, id, []);
+    super(iommufd, ctx, id, [], {
+      after: () => {
+        // While it was going, a listener to traces may have made another one, of the same id.
+        if (ctx.ioases.get(id) === this) ctx.ioases.delete(id);
+        ctx.resources.mappings.delete(this.#mapper.table);
+        this.#mapper.table.close();
+      },
+    });
     this.#context = ctx;
     this.#mapper = new Mapper(ctx, id, mapped === 'known');
     ctx.resources.mappings.set(this.#mapper.table, id);
+    ctx.ioases.set(id, this);
   }
 
   /**
-   * Maps memory for devices and answers its IOVA (IOMMU_IOAS_MAP_FILE for memfd memory, else IOMMU_IOAS_MAP). Nothing
-   * is pinned until a page table exists. The memory stays reserved until it is unmapped, whatever `free` says.
-   * @throws IommufdError EEXIST (range taken), EINVAL (range reserved or misaligned), ENOSPC (no room), ENOMEM
-   * (usually RLIMIT_MEMLOCK)
+   * Maps memory for devices and answers its IOVA (IOMMU_IOAS_MAP_FILE, Linux 6.13, for memory with a file;
+   * IOMMU_IOAS_MAP, Linux 6.2, for other memory and on older kernels). Nothing is pinned until a page table exists. The
+   * memory stays reserved until it is unmapped, whatever `free` says.
+   * @throws IommufdError EEXIST (range taken), EINVAL (range reserved or misaligned), ENOSPC (no room), ENOMEM (usually
+   * RLIMIT_MEMLOCK)
    */
   map(memory: DmaMemory, options?: MapOptions): bigint {
     const plan = this.#mapper.plan(memory, options);
-    if (this.destroyed) throw destroyed(this.describe());
+    checkAlive(this);
     return this.#mapper.map(plan);
   }
 
@@ -87,14 +112,14 @@ export class Ioas extends KernelObject {
    * @throws what `map` throws; the signal's reason when aborted (nothing is mapped then)
    */
   async mapAsync(memory: DmaMemory, options: MapAsyncOptions = {}): Promise<bigint> {
-    checkAlive(this);
     const { signal, onProgress, ...rest } = options;
     checkSignal(signal);
+    checkCallback(onProgress, 'onProgress');
     const plan = this.#mapper.plan(memory, rest);
-    return this.#mapper.mapAsync(plan, async () => {
+    checkAlive(this);
+    return this.#mapper.mapAsync(this, plan, async () => {
       const { offset, length } = plan;
       await memory.prefault({ offset, length, ...(signal && { signal }), ...(onProgress && { onProgress }) });
-      checkAlive(this);
     });
   }
 
@@ -104,92 +129,76 @@ export class Ioas extends KernelObject {
    * @throws IommufdError ENOTTY where the kernel lacks it; TypeError for memory without a file
    */
   mapFile(memory: DmaMemory, options?: MapOptions): bigint {
-    checkAlive(this);
     const plan = this.#mapper.plan(memory, options);
-    if (memory.backing === 'anonymous') throw invalidType('memory', "memory with a file (backing 'memfd')", memory);
+    if (plan.region.fd < 0) throw invalidType('memory', "memory with a file (backing 'memfd')", memory);
+    checkAlive(this);
     return this.#mapper.map(plan, 'file');
   }
 
   /**
-   * Maps a file this library knows nothing of: a memfd, or a dma-buf of a VFIO device (IOMMU_IOAS_MAP_FILE). Unsafe:
-   * devices may write to that file's pages whoever else uses them. The fd may be closed afterwards.
+   * Maps a file this library knows nothing of: a memfd, or a dma-buf of a VFIO device (IOMMU_IOAS_MAP_FILE, Linux
+   * 6.13). Unsafe: devices may write to that file's pages whoever else uses them. The fd may be closed afterwards.
    * @param start bytes from the start of the file
+   * @throws IommufdError EBADF (not open), EINVAL (neither memfd nor dma-buf), EEXIST (range taken), ENOTTY (an older
+   * kernel)
    */
   unsafeMapFd(fd: number, start: U64, options: UnsafeMapOptions): bigint {
+    const { length, ...range } = mapRange(options);
+    const file = { ioas_id: this.id, fd: toFd(fd, 'fd'), start: toU64(start, 'start') };
     checkAlive(this);
-    checkOptions(options, ['iova', 'length', 'readable', 'writable']);
-    const length = toU64(options?.length, 'length');
-    const iova = options.iova === undefined ? 0n : toU64(options.iova, 'iova');
-    const out = call(this.#context, uapi.IOMMU_IOAS_MAP_FILE, {
-      flags: mapFlags(options),
-      ioas_id: this.id,
-      fd: toFd(fd, 'fd'),
-      start: toU64(start, 'start'),
-      length,
-      iova,
-    });
-    this.#mapper.note(out.iova, length);
-    return out.iova;
+    const input = { ...file, length, ...range };
+    return this.#mapper.mapUnsafe(length, () => call(this.#context, uapi.IOMMU_IOAS_MAP_FILE, input).iova);
   }
 
   /**
    * Maps any memory of this process by address (IOMMU_IOAS_MAP). Unsafe: the kernel remembers the address, and pins
    * whatever lies there when a device is attached; the caller must keep the range mapped and unused for all else until
    * it is unmapped here, or devices write into memory that has become something else.
+   * @param address where it lies in this process
+   * @throws IommufdError as `map`; EFAULT (a page table exists, and nothing lies there)
    */
   unsafeMapAddress(address: U64, options: UnsafeMapOptions): bigint {
+    const { length, ...range } = mapRange(options);
+    const input = { ioas_id: this.id, user_va: toU64(address, 'address'), length, ...range };
     checkAlive(this);
-    checkOptions(options, ['iova', 'length', 'readable', 'writable']);
-    const length = toU64(options?.length, 'length');
-    const iova = options.iova === undefined ? 0n : toU64(options.iova, 'iova');
-    const out = call(this.#context, uapi.IOMMU_IOAS_MAP, {
-      flags: mapFlags(options),
-      ioas_id: this.id,
-      user_va: toU64(address, 'address'),
-      length,
-      iova,
-    });
-    this.#mapper.note(out.iova, length);
-    return out.iova;
+    return this.#mapper.mapUnsafe(length, () => call(this.#context, uapi.IOMMU_IOAS_MAP, input).iova);
   }
 
   /**
-   * Maps what another IOAS has mapped, sharing its pinned pages (IOMMU_IOAS_COPY): the same memory is pinned and
-   * counted once.
+   * Maps what another IOAS has mapped, sharing its pinned pages (IOMMU_IOAS_COPY, Linux 6.2): the same memory is pinned
+   * and counted once.
    * @throws IommufdError ENOENT (source not mapped from end to end), EEXIST, EINVAL, EPERM (writable, though the source
    * was mapped with writable: false)
    */
   copy(source: Ioas, options: CopyOptions): bigint {
-    checkAlive(this);
     if (!(source instanceof Ioas)) throw invalidType('source', 'an Ioas', source);
-    checkSame(this, source, 'source');
     checkOptions(options, ['sourceIova', 'length', 'iova', 'readable', 'writable']);
-    const sourceIova = toU64(options?.sourceIova, 'sourceIova');
-    const length = toU64(options?.length, 'length');
-    const input = {
-      flags: mapFlags(options),
-      dst_ioas_id: this.id,
-      src_ioas_id: source.id,
-      length,
-      dst_iova: options.iova === undefined ? 0n : toU64(options.iova, 'iova'),
-      src_iova: sourceIova,
-    };
+    const { sourceIova: from, ...rest } = { ...options };
+    const sourceIova = toU64(from, 'sourceIova');
+    const { flags, length, iova: dst_iova } = mapRange(rest);
+    // After the options: reading them may run code of the caller's.
+    checkAlive(this);
+    checkSame(this, source, 'source');
+    const input = { flags, dst_ioas_id: this.id, src_ioas_id: source.id, length, dst_iova, src_iova: sourceIova };
     const ask = () => call(this.#context, uapi.IOMMU_IOAS_COPY, input).dst_iova;
     return this.#mapper.copyFrom(source.#mapper, sourceIova, length, ask);
   }
 
   /**
-   * Unmaps whatever is mapped inside the range, and answers how many bytes that were (IOMMU_IOAS_UNMAP). A mapping is
-   * unmapped whole or not at all.
+   * Unmaps whatever is mapped inside the range, and answers how many bytes that were (IOMMU_IOAS_UNMAP, Linux 6.2). A
+   * mapping is unmapped whole or not at all.
    * @throws IommufdError ENOENT (nothing there, or only part of a mapping in the range), EBUSY (a hardware queue or an
    * access uses the pages). A failure half-way keeps what was unmapped until then.
    */
   unmap(iova: U64, length: U64): bigint {
-    if (this.destroyed) throw destroyed(this.describe());
+    checkAlive(this);
     return this.#mapper.unmap(iova, length);
   }
 
-  /** Unmaps everything and answers how many bytes that were; nothing mapped is fine. */
+  /**
+   * Unmaps everything and answers how many bytes that were; nothing mapped is fine.
+   * @throws IommufdError EBUSY (a hardware queue or an access uses pages)
+   */
   unmapAll(): bigint {
     checkAlive(this);
     return this.#mapper.unmap(0n, U64_MAX);
@@ -200,7 +209,7 @@ export class Ioas extends KernelObject {
     return this.#mapper.table.size;
   }
 
-  /** Where memory can be mapped now, and how it must be aligned (IOMMU_IOAS_IOVA_RANGES). */
+  /** Where memory can be mapped now, and how it must be aligned (IOMMU_IOAS_IOVA_RANGES, Linux 6.2). */
   iovaRanges(): IovaRanges {
     checkAlive(this);
     for (let slots = 16; ; ) {
@@ -223,11 +232,11 @@ export class Ioas extends KernelObject {
 
   /**
    * Promises that these ranges stay usable: attaching a device that reserves part of them is refused, and the kernel
-   * chooses IOVAs only from them (IOMMU_IOAS_ALLOW_IOVAS). Replaces the list given before; an empty one lifts it.
-   * @throws IommufdError EADDRINUSE or EINVAL (ranges overlap, are empty, or not usable now)
+   * chooses IOVAs only from them (IOMMU_IOAS_ALLOW_IOVAS, Linux 6.2). Replaces the list given before; an empty one
+   * lifts it.
+   * @throws IommufdError EINVAL (ranges overlap or are empty), EADDRINUSE (not all usable now)
    */
   allowIovas(ranges: Iterable<{ readonly start: U64; readonly last: U64 }>): void {
-    checkAlive(this);
     const list = Array.from(ranges, (range, i) => ({
       start: toU64(range.start, `ranges[${i}].start`),
       last: toU64(range.last, `ranges[${i}].last`),
@@ -237,16 +246,21 @@ export class Ioas extends KernelObject {
     list.forEach((range, i) => {
       uapi.iommu_iova_range.encode(view, i * uapi.iommu_iova_range.size, range);
     });
+    checkAlive(this);
     const input = { ioas_id: this.id, num_iovas: list.length };
     call(this.#context, uapi.IOMMU_IOAS_ALLOW_IOVAS, input, { allowed_iovas: bytes });
   }
 
-  /** Whether contiguous pages may be combined in page tables; true at first (IOMMU_OPTION_HUGE_PAGES). */
+  /** Whether contiguous pages may be combined in page tables; true at first (IOMMU_OPTION_HUGE_PAGES, Linux 6.2). */
   get hugePages(): boolean {
     checkAlive(this);
     return this.#option('IOMMU_OPTION_OP_GET', 0n) === 1n;
   }
-  /** False maps everything page by page: for benchmarks. Must be set before anything is mapped. */
+  /**
+   * False maps everything page by page: for benchmarks.
+   * @throws IommufdError EINVAL (to false once a page table has something mapped), EADDRINUSE (a mapping not aligned to
+   * pages)
+   */
   set hugePages(value: boolean) {
     checkAlive(this);
     this.#option('IOMMU_OPTION_OP_SET', toBoolean(value, 'hugePages', true) ? 1n : 0n);
@@ -254,8 +268,8 @@ export class Ioas extends KernelObject {
 
   /**
    * The physical address behind an IOVA, and how many bytes from there on are contiguous: for devices without an IOMMU,
-   * which see physical addresses (IOMMU_IOAS_NOIOMMU_GET_PA).
-   * @param length at most this many bytes are asked about
+   * which see physical addresses (IOMMU_IOAS_NOIOMMU_GET_PA, Linux 7.3).
+   * @param length at most this many bytes are asked about; 0 is EINVAL
    * @throws IommufdError EPERM (CAP_SYS_RAWIO is needed), EOPNOTSUPP (no noiommu in this kernel), ENOENT
    */
   physicalAddress(iova: U64, length: U64): { readonly address: bigint; readonly length: bigint } {
@@ -269,9 +283,10 @@ export class Ioas extends KernelObject {
   }
 
   /**
-   * Makes a page table over this address space for a device's IOMMU (IOMMU_HWPT_ALLOC). The first one pins all mapped
-   * memory.
-   * @throws IommufdError EOPNOTSUPP (a flag the IOMMU cannot do), ENOMEM (usually RLIMIT_MEMLOCK), EFAULT
+   * Makes a page table over this address space for a device's IOMMU (IOMMU_HWPT_ALLOC, Linux 6.6). The first one pins
+   * all mapped memory.
+   * @throws IommufdError EOPNOTSUPP (a flag the IOMMU cannot do), ENOMEM (usually RLIMIT_MEMLOCK), EFAULT (a mapped
+   * address with nothing there), EADDRINUSE (a mapping the IOMMU cannot reach, or not aligned for it)
    */
   allocHwpt(device: Device, options: HwptOptions = {}): HwptPaging {
     return allocHwpt(this, device, options);
@@ -280,11 +295,6 @@ export class Ioas extends KernelObject {
   /** As `allocHwpt`, on the thread pool: pinning much memory takes long. */
   allocHwptAsync(device: Device, options: HwptOptions = {}): Promise<HwptPaging> {
     return allocHwptAsync(this, device, options);
-  }
-
-  protected override afterDestroy(): void {
-    this.#context.resources.mappings.delete(this.#mapper.table);
-    this.#mapper.table.close();
   }
 
   #option(op: keyof typeof uapi.iommufd_option_ops.values, value: bigint): bigint {
@@ -302,11 +312,33 @@ export function mappingsOf(ioas: Ioas): MappingTable {
   return mapperOf(ioas).table;
 }
 
+/** The address space that has this id, if it is known here. */
+export function knownIoas(ctx: Context, id: number): Ioas | undefined {
+  const known = ctx.ioases.get(id);
+  return known === undefined || gone(known) ? undefined : known;
+}
+
+/** The kernel gave this id out anew: what was mapped may be gone, and its memory stays until that is known. */
+export function mistrust(ioas: Ioas): Ioas {
+  mapperOf(ioas).table.doubt(0n, U64_MAX + 1n);
+  return ioas;
+}
+
 /** Notes what somebody else mapped in an IOAS that was adopted. */
-export function noteMappings(ioas: Ioas, mappings: Iterable<{ readonly iova: U64; readonly length: U64 }>): void {
-  let i = 0;
-  for (const { iova, length } of mappings) {
-    mapperOf(ioas).note(toU64(iova, `mappings[${i}].iova`), toU64(length, `mappings[${i}].length`));
-    i++;
-  }
+export function noteMappings(
+  ioas: Ioas,
+  mappings: readonly { readonly iova: bigint; readonly length: bigint }[],
+): void {
+  for (const { iova, length } of mappings) mapperOf(ioas).note(iova, length);
+}
+
+/** The arguments that all unsafe mappings share. */
+function mapRange(options: UnsafeMapOptions): { flags: number; length: bigint; iova: bigint } {
+  checkOptions(options, ['iova', 'length', 'readable', 'writable']);
+  const { iova, length, ...rest } = { ...options };
+  return {
+    flags: mapFlags({ iova, ...rest }),
+    length: toU64(length, 'length'),
+    iova: iova === undefined ? 0n : toU64(iova, 'iova'),
+  };
 }

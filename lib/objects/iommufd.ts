@@ -1,5 +1,5 @@
 // An open /dev/iommu: the root of all objects.
-import { checkOptions, oneOf, toFd, toU32, type U64 } from '../host/arguments.js';
+import { checkOptions, oneOf, toFd, toU32, toU64, type U64 } from '../host/arguments.js';
 import { IommufdError, invalidType } from '../host/errors.js';
 import { Host, hostSeam, openHost } from '../open.js';
 import * as uapi from '../uapi/iommufd.js';
@@ -9,7 +9,7 @@ import { Context, type ContextResources } from './context.js';
 import { Device } from './device.js';
 import { allocFaultQueue, type FaultQueue } from './fault-queue.js';
 import { drawGraph } from './graph.js';
-import { Ioas, noteMappings } from './ioas.js';
+import { Ioas, knownIoas, mistrust, noteMappings } from './ioas.js';
 import type { KernelObject } from './kernel-object.js';
 import { VfioCompat } from './vfio-compat.js';
 
@@ -26,6 +26,7 @@ export interface AdoptOptions {
 }
 
 export interface AdoptIoasOptions {
+  /** What is mapped in it, lengths in bytes. */
   readonly mappings?: Iterable<{ readonly iova: U64; readonly length: U64 }>;
 }
 
@@ -109,6 +110,7 @@ export class Iommufd {
     return this.#context.fd;
   }
 
+  /** Whether `close` was called. */
   get closed(): boolean {
     return this.#context.closed;
   }
@@ -118,11 +120,13 @@ export class Iommufd {
     return [...this.#context.objects];
   }
 
-  /** A new I/O address space (IOMMU_IOAS_ALLOC). */
+  /** A new I/O address space (IOMMU_IOAS_ALLOC, Linux 6.2). */
   allocIoas(): Ioas {
     this.#context.check();
     const { out_ioas_id: id } = call(this.#context, uapi.IOMMU_IOAS_ALLOC, {});
-    return new Ioas(this, this.#context, id);
+    // One that was adopted before it was there, or whose id somebody else destroyed, is this one from now on.
+    const known = knownIoas(this.#context, id);
+    return known === undefined ? new Ioas(this, this.#context, id) : mistrust(known);
   }
 
   /** A queue for page requests of devices (IOMMU_FAULT_QUEUE_ALLOC, Linux 6.11). */
@@ -138,27 +142,29 @@ export class Iommufd {
   }
 
   /**
-   * An address space made by somebody else on this iommufd, by its id.
+   * An address space made by somebody else on this iommufd, by its id; one that is known here is answered as it is.
    * @param options.mappings what is mapped in it. Dirty bitmaps need it: the kernel stops at the first hole without
    * saying so. Where it is left out, ask for dirty bitmaps only over ranges that are mapped from end to end
    */
   adoptIoas(id: number, options: AdoptIoasOptions = {}): Ioas {
-    this.#context.check();
+    const number = toU32(id, 'id');
     checkOptions(options, ['mappings']);
     const { mappings } = options;
-    const ioas = new Ioas(this, this.#context, toU32(id, 'id'), mappings === undefined ? 'unknown' : 'known');
-    if (mappings !== undefined) noteMappings(ioas, mappings);
+    const list = mappings === undefined ? undefined : Array.from(mappings, mapping);
+    this.#context.check();
+    const known = knownIoas(this.#context, number);
+    if (known !== undefined) return known;
+    const ioas = new Ioas(this, this.#context, number, list === undefined ? 'unknown' : 'known');
+    if (list !== undefined) noteMappings(ioas, list);
     return ioas;
   }
 
-  /**
-   * Who pays for pinned memory (IOMMU_OPTION_RLIMIT_MODE).
-   */
+  /** Who pays for pinned memory, 'user' at first (IOMMU_OPTION_RLIMIT_MODE, Linux 6.2). */
   get rlimitMode(): RlimitMode {
     this.#context.check();
     return this.#rlimitMode('IOMMU_OPTION_OP_GET', 0n) === 0n ? 'user' : 'process';
   }
-  /** Must be set before any object exists (else EBUSY), with CAP_SYS_RESOURCE (else EPERM). */
+  /** @throws IommufdError EPERM (without CAP_SYS_RESOURCE), EBUSY (once any object exists) */
   set rlimitMode(mode: RlimitMode) {
     this.#context.check();
     const value = oneOf(mode, ['user', 'process'], 'rlimitMode') === 'process' ? 1n : 0n;
@@ -167,7 +173,7 @@ export class Iommufd {
 
   /**
    * Takes over the pinned memory of all mappings, after a live update put this process in the place of another
-   * (IOMMU_IOAS_CHANGE_PROCESS, Linux 6.14).
+   * (IOMMU_IOAS_CHANGE_PROCESS, Linux 6.13).
    * @throws IommufdError EINVAL (a mapping was made by address, not by file), ENOMEM (RLIMIT_MEMLOCK)
    */
   changeProcess(): void {
@@ -207,6 +213,8 @@ export class Iommufd {
         errors.push(error);
       }
     }
+    // A listener to traces may have closed it meanwhile.
+    if (context.closed) return;
     context.markClosed();
     collected.unregister(this);
     context.resources.release();
@@ -241,6 +249,11 @@ export class Iommufd {
       val64: value,
     }).val64;
   }
+}
+
+/** A mapping that somebody else made, as it was told. */
+function mapping({ iova, length }: { readonly iova: U64; readonly length: U64 }, i: number) {
+  return { iova: toU64(iova, `mappings[${i}].iova`), length: toU64(length, `mappings[${i}].length`) };
 }
 
 /** The shared state behind an iommufd: for this package's own files. */

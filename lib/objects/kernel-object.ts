@@ -12,41 +12,72 @@ export interface Holder {
   release(): void;
 }
 
+/** What a kind of object does at its end; a kind leaves out what it has no need of. */
+export interface Ending {
+  /** Throws where the object must not be destroyed by its owner. */
+  check?(): void;
+  /** What must go before the kernel will let go: event fds. */
+  before?(): void;
+  /** In place of IOMMU_DESTROY: answers 0 or -errno. */
+  inKernel?(): number;
+  /** After the kernel has forgotten it. */
+  after?(): void;
+}
+
 const ENOENT = -2;
 
 let contextOf: (object: KernelObject) => Context;
 let holdersOf: (object: KernelObject) => Set<Holder>;
+let isGone: (object: KernelObject) => boolean;
+let use: (object: KernelObject, by: 1 | -1) => void;
+let forget: (object: KernelObject) => void;
 
 export abstract class KernelObject implements Holder {
   /** The kernel's id for it, unique within the iommufd. */
-  readonly id: number;
+  declare readonly id: number;
   /** The iommufd it belongs to. */
-  readonly iommufd: Iommufd;
+  declare readonly iommufd: Iommufd;
   /** The kernel's name for its kind: 'ioas', 'hwpt-paging', 'viommu', 'hw-queue'... */
   abstract readonly type: string;
   readonly #context: Context;
   readonly #holds: readonly KernelObject[];
   readonly #holders = new Set<Holder>();
+  readonly #ending: Ending;
+  /** Calls on the thread pool that name its id. */
+  #inFlight = 0;
   #state: 'alive' | 'going' | 'gone' = 'alive';
 
   static {
     contextOf = (object) => object.#context;
     holdersOf = (object) => object.#holders;
+    isGone = (object) => object.#state !== 'alive' || object.#context.closed;
+    use = (object, by) => {
+      object.#inFlight += by;
+    };
+    forget = (object) => object.#finish();
   }
 
   /** `holds`: what it was made from, and what else it keeps alive. */
-  protected constructor(iommufd: Iommufd, context: Context, id: number, holds: readonly KernelObject[]) {
-    this.iommufd = iommufd;
-    this.id = id;
+  protected constructor(
+    iommufd: Iommufd,
+    context: Context,
+    id: number,
+    holds: readonly KernelObject[],
+    ending: Ending = {},
+  ) {
+    // Not to be changed: what the kernel is asked about an object and what is kept for it must stay the same thing.
+    const value = { enumerable: true, writable: false, configurable: false };
+    Object.defineProperties(this, { id: { ...value, value: id }, iommufd: { ...value, value: iommufd } });
     this.#context = context;
-    this.#holds = holds;
+    this.#holds = Object.freeze([...holds]);
+    this.#ending = ending;
     for (const held of holds) held.#holders.add(this);
     context.objects.add(this);
   }
 
   /** Whether it is gone: destroyed, or its iommufd closed. */
   get destroyed(): boolean {
-    return this.#state !== 'alive' || this.#context.closed;
+    return isGone(this);
   }
 
   /** What keeps it from being destroyed, as far as this process knows. */
@@ -66,21 +97,28 @@ export abstract class KernelObject implements Holder {
   /**
    * Destroys the object (IOMMU_DESTROY). Twice is fine.
    * @throws IommufdError EBUSY while something holds it: the message names what this process knows of; ENOENT where
-   * somebody else destroyed it
+   * somebody else destroyed it; UsageError ERR_IOMMUFD_BUSY while a call on the thread pool uses it
    */
   destroy(): void {
-    if (this.destroyed) return;
-    this.checkDestroy();
-    this.beforeDestroy();
+    if (isGone(this)) return;
+    if (this.#inFlight > 0) {
+      // The kernel would give its id to the next object, and the call would be about that.
+      throw new UsageError(
+        'ERR_IOMMUFD_BUSY',
+        `${this.describe()} is used by an asynchronous operation: await it first`,
+      );
+    }
+    this.#ending.check?.();
+    this.#ending.before?.();
     // Its id may be another object's as soon as the kernel has forgotten it, and listeners to traces run before we know.
     this.#state = 'going';
     let result = 0;
     try {
-      result = this.destroyInKernel();
+      result = this.#ending.inKernel?.() ?? tryCall(this.#context, IOMMU_DESTROY, { id: this.id }).result;
     } finally {
       if (this.#state === 'going') this.#state = 'alive';
     }
-    if (result >= 0 || result === ENOENT) this.finish();
+    if (result >= 0 || result === ENOENT) this.#finish();
     if (result < 0) {
       const holders = this.heldBy;
       const extra = holders.length > 0 ? `held by ${holders.join(', ')}` : undefined;
@@ -111,28 +149,14 @@ export abstract class KernelObject implements Holder {
     return { type, id, destroyed: gone, madeFrom: this.#holds.map((held) => held.describe()), heldBy };
   }
 
-  /** Answers 0 or -errno. */
-  protected destroyInKernel(): number {
-    return tryCall(this.#context, IOMMU_DESTROY, { id: this.id }).result;
-  }
-
-  /** Throws where the object must not be destroyed by its owner. */
-  protected checkDestroy(): void {}
-
-  /** What must go before the kernel will let go: event fds. */
-  protected beforeDestroy(): void {}
-
-  /** After the kernel has forgotten it. */
-  protected afterDestroy(): void {}
-
   /** Marks it gone; the kernel has forgotten it. */
-  protected finish(): void {
+  #finish(): void {
     if (this.#state === 'gone') return;
     this.#state = 'gone';
     this.#context.objects.delete(this);
     for (const held of this.#holds) held.#holders.delete(this);
     this.#holders.clear();
-    this.afterDestroy();
+    this.#ending.after?.();
   }
 }
 
@@ -141,9 +165,30 @@ export function context(object: KernelObject): Context {
   return contextOf(object);
 }
 
+/** Whether it is gone, or going: its id may be another object's. */
+export function gone(object: KernelObject): boolean {
+  return isGone(object);
+}
+
 /** Throws unless the object can be used. */
 export function checkAlive(object: KernelObject): void {
-  if (object.destroyed) throw destroyed(object.describe());
+  if (isGone(object)) throw destroyed(object.describe());
+}
+
+/** Runs work on the thread pool that names these objects by their ids: until it is done they cannot be destroyed. */
+export async function whileUsed<T>(objects: readonly KernelObject[], work: () => Promise<T>): Promise<T> {
+  for (const object of objects) checkAlive(object);
+  for (const object of objects) use(object, 1);
+  try {
+    return await work();
+  } finally {
+    for (const object of objects) use(object, -1);
+  }
+}
+
+/** The kernel has forgotten the object: so does this process. */
+export function forgetObject(object: KernelObject): void {
+  forget(object);
 }
 
 /** Throws unless `other` is alive and belongs to the same iommufd as `object`. */

@@ -2,13 +2,14 @@
 // bookkeeping of what is mapped where is kept beside it.
 import type { Arena } from '../host/arena.js';
 import { toBoolean, toSize, toU64, type U64, unknownOption } from '../host/arguments.js';
-import { destroyed, type IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
-import { DmaMemory, holdMemory, memorySeam } from '../host/memory.js';
-import type { Seam } from '../host/seam.js';
+import { type IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
+import { DmaMemory, holdMemory, memoryRegion, memorySeam } from '../host/memory.js';
+import type { Region, Seam } from '../host/seam.js';
 import * as uapi from '../uapi/iommufd.js';
 import { publish, refusal, tracing, tryCallAsync } from './call.js';
 import type { Context } from './context.js';
-import { type Compact, compact, Mapping, MappingTable } from './mappings.js';
+import { type KernelObject, whileUsed } from './kernel-object.js';
+import { CALLERS, type Compact, compact, Mapping, MappingTable } from './mappings.js';
 
 export interface MapOptions {
   /** Where devices see the memory; the kernel chooses if left out. */
@@ -38,6 +39,7 @@ const UNMAP = uapi.iommu_ioas_unmap;
 /** A mapping about to be made. */
 export interface MapPlan {
   readonly memory: DmaMemory;
+  readonly region: Region;
   readonly fixed: boolean;
   readonly iova: bigint;
   readonly offset: number;
@@ -62,8 +64,8 @@ function checkU64(value: U64, name: string): void {
 }
 
 /** Where the memory of the mapping starts in this process. */
-function addressOf({ memory, offset }: MapPlan): bigint {
-  return offset === 0 ? memory.address : memory.address + BigInt(offset);
+function addressOf({ region, offset }: MapPlan): bigint {
+  return offset === 0 ? region.address : region.address + BigInt(offset);
 }
 
 /** Writes a u64 field: a number in halves, since making a bigint of it takes as long as all the other fields. */
@@ -81,6 +83,16 @@ function compactAt(arena: Arena, at: number): Compact {
   const high = arena.u32[(at >>> 2) + 1] ?? 0;
   if (high > 0x1f_ffff) return arena.u64[at >>> 3] ?? 0n;
   return high * 0x1_0000_0000 + (arena.u32[at >>> 2] ?? 0);
+}
+
+/** Whether the parts are held and leave no gap, in the order of their offsets. */
+function covers(parts: readonly { offset: bigint; size: Compact; hold: unknown }[], length: bigint): boolean {
+  let end = 0n;
+  for (const { offset, size, hold } of parts) {
+    if (hold === undefined || offset > end) return false;
+    if (offset + BigInt(size) > end) end = offset + BigInt(size);
+  }
+  return end >= length;
 }
 
 /** Maps and unmaps for one IOAS, and knows what it mapped. */
@@ -135,58 +147,76 @@ export class Mapper {
       }
     }
     // After the options: reading them may run code of the caller's.
-    if (memory.freed) throw destroyed('this memory');
-    if (offset > memory.size) throw outOfRange('offset', `at most ${memory.size}`, offset);
-    const bytes = length ?? memory.size - offset;
-    if (bytes > memory.size - offset) throw outOfRange('length', `at most ${memory.size - offset}`, bytes);
+    const region = memoryRegion(memory);
+    const size = region.length;
+    if (offset > size) throw outOfRange('offset', `at most ${size}`, offset);
+    const bytes = length ?? size - offset;
+    if (bytes > size - offset) throw outOfRange('length', `at most ${size - offset}`, bytes);
     if ((flags & (READABLE | WRITABLE)) === 0) throw outOfRange('options', 'readable, writable or both', 'neither');
     if (iova !== undefined) flags |= FIXED;
-    return { memory, fixed: iova !== undefined, iova: iova ?? 0n, offset, length: bytes, flags };
+    return { memory, region, fixed: iova !== undefined, iova: iova ?? 0n, offset, length: bytes, flags };
   }
 
   map(plan: MapPlan, way: MapWay = 'file-or-address'): bigint {
     const hold = holdMemory(plan.memory);
-    let byFile = plan.memory.backing !== 'anonymous';
+    let byFile = plan.region.fd >= 0;
     let errno = byFile ? this.#mapFile(plan) : this.#mapAddress(plan);
     // Linux before 6.13 has no IOAS_MAP_FILE: map the same pages by address.
-    if (errno === ENOTTY && byFile && way !== 'file') {
+    const fallsBack = errno === ENOTTY && byFile && way !== 'file';
+    if (fallsBack) {
       byFile = false;
       errno = this.#mapAddress(plan);
     }
-    if (errno < 0) {
-      hold.release();
-      throw this.#refusal(plan, errno, byFile);
-    }
+    // Both structs have the IOVA in the same place.
     const start = compactAt(this.#arena, this.#arena.mark() + MAP.at.iova);
-    this.table.add(new Mapping(start, plan.length, hold));
+    // The table first: a listener to traces may unmap this and map something else there.
+    if (errno < 0) hold.release();
+    else this.table.add(new Mapping(start, plan.length, hold));
+    if (tracing()) {
+      if (fallsBack) this.#traceMap('IOMMU_IOAS_MAP_FILE', plan, ENOTTY, plan.iova);
+      this.#traceMap(byFile ? 'IOMMU_IOAS_MAP_FILE' : 'IOMMU_IOAS_MAP', plan, errno, BigInt(start));
+    }
+    if (errno < 0) throw this.#refusal(plan, errno, byFile);
     return plan.fixed ? plan.iova : BigInt(start);
   }
 
-  /** Maps on the thread pool; `ready` makes the memory present first. The memory is held throughout. */
-  async mapAsync(plan: MapPlan, ready: () => Promise<void>): Promise<bigint> {
+  /** Maps `ioas` on the thread pool; `ready` makes the memory present first. The memory is held throughout. */
+  async mapAsync(ioas: KernelObject, plan: MapPlan, ready: () => Promise<void>): Promise<bigint> {
     const hold = holdMemory(plan.memory);
     try {
       await ready();
-      return await this.#context.track(async () => {
+      memoryRegion(plan.memory);
+      const map = async () => {
+        const { removals } = this.table;
         const iova = await this.#mapOnPool(plan);
         // Before anybody who waits for the thread pool goes on: closeAsync lets go of all that is in the table.
-        this.table.add(new Mapping(compact(iova), plan.length, hold));
+        this.table.add(new Mapping(compact(iova), plan.length, hold), removals);
         return iova;
-      });
+      };
+      return await this.#context.track(() => whileUsed([ioas], map));
     } catch (error) {
       hold.release();
       throw error;
     }
   }
 
-  /** Notes a mapping of memory that is not this library's. */
+  /** Notes a mapping that somebody else made. */
   note(iova: bigint, length: bigint): void {
     this.table.add(new Mapping(compact(iova), compact(length), undefined));
   }
 
+  /** Maps memory that is not this library's: `map` asks the kernel and answers the IOVA. */
+  mapUnsafe(length: bigint, map: () => bigint): bigint {
+    const { removals } = this.table;
+    const iova = map();
+    this.table.add(new Mapping(compact(iova), compact(length), CALLERS), removals);
+    return iova;
+  }
+
   /**
    * Copies part of another IOAS here: `copy` asks the kernel and answers the IOVA. Shares in the memory are taken before:
-   * a listener to traces may unmap and free the source.
+   * a listener to traces may unmap and free the source. What somebody else mapped there is not copied, since nothing here
+   * keeps its memory.
    */
   copyFrom(from: Mapper, sourceIova: bigint, length: bigint, copy: () => bigint): bigint {
     const end = sourceIova + length;
@@ -195,6 +225,7 @@ export class Mapper {
       const stop = part.iova + part.length < end ? part.iova + part.length : end;
       return { offset: start - sourceIova, size: compact(stop - start), hold: part.hold?.share() };
     });
+    const { removals } = this.table;
     let iova: bigint;
     try {
       iova = copy();
@@ -202,7 +233,16 @@ export class Mapper {
       for (const { hold } of parts) hold?.release();
       throw error;
     }
-    for (const { offset, size, hold } of parts) this.table.add(new Mapping(compact(iova + offset), size, hold));
+    for (const { offset, size, hold } of parts) {
+      this.table.add(new Mapping(compact(iova + offset), size, hold), removals);
+    }
+    if (!covers(parts, length)) {
+      this.unmap(iova, length);
+      throw new UsageError(
+        'ERR_IOMMUFD_BORROWED',
+        'part of that range was mapped by somebody else, or by a mapAsync that is still under way: map the memory itself',
+      );
+    }
     return iova;
   }
 
@@ -243,9 +283,7 @@ export class Mapper {
     arena.u64[(at + MAP.at.user_va) >>> 3] = addressOf(plan);
     putU64(arena, at + MAP.at.length, plan.length);
     arena.u64[(at + MAP.at.iova) >>> 3] = plan.iova;
-    const result = this.#seam.ioctl(this.#context.fd, uapi.IOMMU_IOAS_MAP.request, at);
-    if (tracing()) this.#traceMap('IOMMU_IOAS_MAP', plan, result);
-    return result;
+    return this.#seam.ioctl(this.#context.fd, uapi.IOMMU_IOAS_MAP.request, at);
   }
 
   #mapFile(plan: MapPlan): number {
@@ -254,25 +292,18 @@ export class Mapper {
     arena.u32[(at + MAP_FILE.at.size) >>> 2] = MAP_FILE.size;
     arena.u32[(at + MAP_FILE.at.flags) >>> 2] = plan.flags;
     arena.u32[(at + MAP_FILE.at.ioas_id) >>> 2] = this.#ioasId;
-    arena.u32[(at + MAP_FILE.at.fd) >>> 2] = plan.memory.fd;
+    arena.u32[(at + MAP_FILE.at.fd) >>> 2] = plan.region.fd;
     putU64(arena, at + MAP_FILE.at.start, plan.offset);
     putU64(arena, at + MAP_FILE.at.length, plan.length);
     arena.u64[(at + MAP_FILE.at.iova) >>> 3] = plan.iova;
-    const result = this.#seam.ioctl(this.#context.fd, uapi.IOMMU_IOAS_MAP_FILE.request, at);
-    if (tracing()) this.#traceMap('IOMMU_IOAS_MAP_FILE', plan, result);
-    return result;
-  }
-
-  /** Where the call just made put the mapping: both structs have the IOVA in the same place. */
-  #answeredIova(): bigint {
-    return this.#arena.u64[(this.#arena.mark() + MAP.at.iova) >>> 3] ?? 0n;
+    return this.#seam.ioctl(this.#context.fd, uapi.IOMMU_IOAS_MAP_FILE.request, at);
   }
 
   async #mapOnPool(plan: MapPlan): Promise<bigint> {
-    const { flags, length, iova, offset, memory } = plan;
+    const { flags, length, iova, offset, region } = plan;
     const common = { flags, ioas_id: this.#ioasId, length: BigInt(length), iova };
-    if (memory.backing !== 'anonymous') {
-      const input = { ...common, fd: memory.fd, start: BigInt(offset) };
+    if (region.fd >= 0) {
+      const input = { ...common, fd: region.fd, start: BigInt(offset) };
       const { result, out } = await tryCallAsync(this.#context, uapi.IOMMU_IOAS_MAP_FILE, input);
       if (result >= 0) return out.iova;
       if (result !== ENOTTY) throw this.#refusal(plan, result, true);
@@ -284,19 +315,16 @@ export class Mapper {
   }
 
   #refusal(plan: MapPlan, errno: number, byFile: boolean): IommufdError {
-    const { memory, flags, offset, length } = plan;
+    const { region, flags, offset, length } = plan;
     const iova = plan.fixed ? plan.iova : undefined;
     const common = { ioas_id: this.#ioasId, flags, iova, length: BigInt(length) };
-    if (byFile) return refusal(uapi.IOMMU_IOAS_MAP_FILE, errno, { ...common, fd: memory.fd, start: BigInt(offset) });
+    if (byFile) return refusal(uapi.IOMMU_IOAS_MAP_FILE, errno, { ...common, fd: region.fd, start: BigInt(offset) });
     return refusal(uapi.IOMMU_IOAS_MAP, errno, { ...common, user_va: addressOf(plan) });
   }
 
-  #traceMap(syscall: string, plan: MapPlan, result: number): void {
-    const iova = this.#answeredIova();
+  #traceMap(syscall: string, plan: MapPlan, result: number, iova: bigint): void {
     const { flags, offset, length } = plan;
     this.#publish(syscall, { ioas_id: this.#ioasId, flags, offset, length, iova: plan.iova }, result, { iova });
-    // A listener may have made calls of its own: put the answer back.
-    this.#arena.u64[(this.#arena.mark() + MAP.at.iova) >>> 3] = iova;
   }
 
   #publish(

@@ -3,6 +3,9 @@
 import { U64_MAX } from '../host/arguments.js';
 import type { MemoryHold } from '../host/memory.js';
 
+/** For memory that the caller of an unsafe call keeps. */
+export const CALLERS: MemoryHold = { release: () => undefined, share: () => CALLERS };
+
 /** IOVAs and lengths below 2^53 are numbers here, others bigint: numbers are much faster, and few values are larger. */
 export type Compact = number | bigint;
 
@@ -48,6 +51,9 @@ export class MappingTable {
   #generation = 0;
   /** What an unmapping that failed half-way may have unmapped, or not. */
   readonly #suspects = new Set<Mapping>();
+  /** What may have been unmapped before it was noted; its IOVA may be another mapping's by now. Suspects too. */
+  readonly #overtaken = new Set<Mapping>();
+  #removals = 0;
   #closed = false;
 
   /** `complete`: nobody else maps there, so what is not in the table is not mapped. */
@@ -57,18 +63,28 @@ export class MappingTable {
   get generation(): number {
     return this.#generation;
   }
+  /** Changes with every unmapping. */
+  get removals(): number {
+    return this.#removals;
+  }
   get size(): number {
     return this.#live().length;
   }
 
-  add(mapping: Mapping): void {
+  /** Notes a mapping. `since`: `removals` as they were before the kernel was asked, where code of others ran since. */
+  add(mapping: Mapping, since = this.#removals): void {
     if (this.#closed) {
       mapping.hold?.release();
       return;
     }
+    if (since !== this.#removals) {
+      this.#overtaken.add(mapping);
+      this.#suspects.add(mapping);
+      this.#generation++;
+      return;
+    }
     if (this.#suspects.size > 0) this.#forgetStale(mapping);
-    // The kernel has nothing else there: what is noted there was unmapped before it was noted (a mapAsync that was
-    // overtaken by an unmap).
+    // The kernel has nothing else there: somebody else unmapped what is noted there.
     const before = this.#byIova.get(mapping.start);
     if (before !== undefined) this.#forget(before);
     this.#byIova.set(mapping.start, mapping);
@@ -80,6 +96,7 @@ export class MappingTable {
    * something else is mapped in its place; until then its memory stays.
    */
   doubt(iova: bigint, length: bigint): void {
+    this.#removals++;
     for (const mapping of this.#inside(iova, length)) this.#suspects.add(mapping);
     this.#generation++;
   }
@@ -87,8 +104,9 @@ export class MappingTable {
   /** Forgets what lay inside the range, and lets its memory go. */
   remove(start: Compact, size: Compact): void {
     this.#generation++;
+    this.#removals++;
     const exact = this.#byIova.get(start);
-    if (exact !== undefined && exact.size === size) {
+    if (exact !== undefined && exact.size === size && this.#overtaken.size === 0) {
       this.#forget(exact);
       return;
     }
@@ -107,9 +125,11 @@ export class MappingTable {
 
   releaseAll(): void {
     this.#generation++;
+    this.#removals++;
     this.#suspects.clear();
     const all = this.#live();
     this.#byIova.clear();
+    this.#overtaken.clear();
     this.#gone = 0;
     for (const mapping of all) mapping.hold?.release();
   }
@@ -150,7 +170,7 @@ export class MappingTable {
   }
 
   #live(): Mapping[] {
-    return [...this.#byIova.values()].filter((mapping) => mapping !== undefined);
+    return [...this.#byIova.values(), ...this.#overtaken].filter((mapping) => mapping !== undefined);
   }
 
   /** Forgets what cannot be mapped any more, since something else is mapped in its place. */
@@ -161,8 +181,10 @@ export class MappingTable {
   }
 
   #forget(mapping: Mapping): void {
-    this.#byIova.set(mapping.start, undefined);
-    this.#gone++;
+    if (!this.#overtaken.delete(mapping)) {
+      this.#byIova.set(mapping.start, undefined);
+      this.#gone++;
+    }
     // A sweep visits all places, so it waits for a good part of them.
     if (this.#gone > SPARE && this.#gone > this.#byIova.size / 2) this.#sweep();
     if (this.#suspects.size > 0) this.#suspects.delete(mapping);

@@ -4,7 +4,7 @@ import { invalidType } from '../host/errors.js';
 import { IOMMU_VDEVICE_ALLOC } from '../uapi/iommufd.js';
 import { call } from './call.js';
 import { Device } from './device.js';
-import { checkSame, context, KernelObject } from './kernel-object.js';
+import { checkAlive, checkSame, context, KernelObject } from './kernel-object.js';
 import type { Viommu } from './viommu.js';
 
 export interface VdeviceOptions {
@@ -17,6 +17,7 @@ export class Vdevice extends KernelObject {
   readonly type = 'vdevice';
   readonly viommu: Viommu;
   readonly device: Device;
+  /** The id the guest knows the device by. */
   readonly virtId: bigint;
 
   /** Not for callers: use `viommu.allocVdevice`. */
@@ -32,8 +33,10 @@ export class Vdevice extends KernelObject {
 export function allocVdevice(viommu: Viommu, device: Device, options: VdeviceOptions): Vdevice {
   checkOptions(options, ['virtId']);
   if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
-  checkSame(viommu, device, 'device');
   const virtId = toU64(options?.virtId, 'virtId');
+  // After the options: reading them may run code of the caller's.
+  checkAlive(viommu);
+  checkSame(viommu, device, 'device');
   const input = { viommu_id: viommu.id, dev_id: device.id, virt_id: virtId };
   const out = call(context(viommu), IOMMU_VDEVICE_ALLOC, input);
   return new Vdevice(viommu, device, out.out_vdevice_id, virtId);

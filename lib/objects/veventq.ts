@@ -3,7 +3,6 @@ import { checkOptions, toU32 } from '../host/arguments.js';
 import { outOfRange, UsageError } from '../host/errors.js';
 import { IOMMU_VEVENTQ_ALLOC } from '../uapi/iommufd.js';
 import { call } from './call.js';
-import type { Context } from './context.js';
 import { parseVevents, type Vevent } from './decode-events.js';
 import { withEventFd } from './event-fd.js';
 import { EventReader, type EventSource, type ReadEventsOptions } from './event-reader.js';
@@ -27,17 +26,21 @@ const READ_SIZE = 64 * 1024;
 export class Veventq extends KernelObject {
   readonly type = 'veventq';
   readonly viommu: Viommu;
+  /** How many events may wait. */
   readonly depth: number;
-  readonly #context: Context;
   readonly #reader: EventReader<Vevent>;
   #expected = 0;
 
   /** Not for callers: use `viommu.allocVeventq`. */
   constructor(viommu: Viommu, id: number, made: { source: EventSource; type: number; payload: number; depth: number }) {
-    super(viommu.iommufd, context(viommu), id, [viommu]);
+    super(viommu.iommufd, context(viommu), id, [viommu], {
+      before: () => {
+        context(viommu).resources.eventSources.delete(made.source);
+        this.#reader.close();
+      },
+    });
     this.viommu = viommu;
     this.depth = made.depth;
-    this.#context = context(viommu);
     const { type, payload } = made;
     const parse = (view: DataView, at: number, length: number) => {
       const parsed = parseVevents(view, at, length, { type, payload, expected: this.#expected });
@@ -69,18 +72,15 @@ export class Veventq extends KernelObject {
     return this.#reader.drain();
   }
 
+  /** Lets a wait keep the process alive, as it does at first. */
   ref(): void {
     checkAlive(this);
     this.#reader.ref();
   }
+  /** Lets the process end while a wait is under way. */
   unref(): void {
     checkAlive(this);
     this.#reader.unref();
-  }
-
-  protected override beforeDestroy(): void {
-    this.#context.resources.eventSources.delete(this.#reader.source);
-    this.#reader.close();
   }
 }
 
@@ -89,20 +89,22 @@ export function allocVeventq(viommu: Viommu, options: VeventqOptions): Veventq {
   checkOptions(options, ['depth', 'type', 'payloadSize']);
   const depth = toU32(options?.depth, 'depth');
   if (depth < 1) throw outOfRange('depth', 'at least 1', depth);
-  const type = options.type === undefined ? defaultVeventqType(viommu.typeNumber) : veventqType(options.type);
+  const { type: kind, payloadSize } = options;
+  const type = kind === undefined ? defaultVeventqType(viommu.typeNumber) : veventqType(kind);
   if (type === undefined) {
     throw new UsageError(
       'ERR_IOMMUFD_UNAVAILABLE',
       `vIOMMU type ${viommu.viommuType} is not known here: give the type`,
     );
   }
-  const payload =
-    options.payloadSize === undefined ? VEVENT_PAYLOAD.get(type) : toU32(options.payloadSize, 'payloadSize');
+  const payload = payloadSize === undefined ? VEVENT_PAYLOAD.get(type) : toU32(payloadSize, 'payloadSize');
   if (payload === undefined) {
     throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `event type ${type} is not known here: give payloadSize`);
   }
   if (payload < 1 || payload > READ_SIZE - 8)
     throw outOfRange('payloadSize', `between 1 and ${READ_SIZE - 8}`, payload);
+  // After the options: reading them may run code of the caller's.
+  checkAlive(viommu);
   const ctx = context(viommu);
   const out = call(ctx, IOMMU_VEVENTQ_ALLOC, { viommu_id: viommu.id, type, veventq_depth: depth });
   const { out_veventq_id: id, out_veventq_fd: fd } = out;

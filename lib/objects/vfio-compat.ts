@@ -10,7 +10,7 @@ import { checkAlive, context } from './kernel-object.js';
 const OP = iommufd_vfio_ioas_op.values;
 const ENODEV = -19;
 
-/** `iommufd.vfioCompat` (IOMMU_VFIO_IOAS). */
+/** `iommufd.vfioCompat` (IOMMU_VFIO_IOAS, Linux 6.2). */
 export class VfioCompat {
   readonly #iommufd: Iommufd;
   readonly #context: Context;
@@ -27,10 +27,7 @@ export class VfioCompat {
     const { result, out } = tryCall(this.#context, IOMMU_VFIO_IOAS, { op: OP.IOMMU_VFIO_IOAS_GET });
     if (result === ENODEV) return undefined;
     if (result < 0) throw refusal(IOMMU_VFIO_IOAS, result, { op: OP.IOMMU_VFIO_IOAS_GET });
-    const known = [...this.#context.objects].find(
-      (object): object is Ioas => object instanceof Ioas && object.id === out.ioas_id,
-    );
-    return known ?? this.#iommufd.adoptIoas(out.ioas_id);
+    return this.#iommufd.adoptIoas(out.ioas_id);
   }
 
   /** Makes this the compatibility address space; undefined clears it, and destroys nothing. */

@@ -70,7 +70,7 @@ export class Viommu extends KernelObject {
     this.hwpt = hwpt;
     this.viommuType = viommuTypeName(made.type);
     this.data = made.data;
-    this.#mmapRegion = made.region;
+    this.#mmapRegion = made.region && Object.freeze(made.region);
     this.#context = context(hwpt);
   }
 
@@ -90,16 +90,18 @@ export class Viommu extends KernelObject {
   }
 
   /**
-   * Maps its registers, always from the start of the region. The kernel maps the region once and whole; calls share that
-   * mapping, and each window ends at the length asked for. While any window lives, `destroy` is EBUSY.
-   * @throws RangeError (longer than the region, or empty), UsageError ERR_IOMMUFD_UNAVAILABLE (no registers)
+   * Maps its registers, always from the start of the region. The kernel maps the region once and whole; calls share
+   * that mapping, and each window ends at the length asked for. While any window lives, `destroy` is EBUSY.
+   * @throws RangeError (longer than the region, or empty), UsageError ERR_IOMMUFD_UNAVAILABLE (no registers),
+   * IommufdError ENXIO (the kernel has no such region), ENOMEM
    */
   mmap(options: MmapOptions = {}): MmioRegion {
     checkOptions(options, ['length']);
+    const asked = options.length === undefined ? undefined : toSize(options.length, 'length');
     const region = this.mmapRegion;
-    const length = options.length === undefined ? Number(region.length) : toSize(options.length, 'length');
+    const length = asked ?? Number(region.length);
     if (length < 1 || length > Number(region.length)) {
-      throw outOfRange('length', `between 1 and ${region.length}`, options.length);
+      throw outOfRange('length', `between 1 and ${region.length}`, length);
     }
     const live = this.#mmap ?? this.#openMmap(region);
     const window = new MmioRegion({
@@ -140,7 +142,7 @@ export class Viommu extends KernelObject {
   }
 
   /**
-   * A page table that the guest manages (IOMMU_HWPT_ALLOC).
+   * A page table that the guest manages (IOMMU_HWPT_ALLOC on a vIOMMU, Linux 6.13).
    * @throws IommufdError EIO or EINVAL (the driver refuses the data), EINVAL (device behind another physical IOMMU)
    */
   allocNestedHwpt(device: Device, options: NestedOptions): HwptNested {
@@ -153,14 +155,12 @@ export class Viommu extends KernelObject {
    * @throws IommufdError whose args.completed says how many were done before the one refused
    */
   invalidate(request: InvalidateRequest): number {
-    checkAlive(this);
-    return invalidate(this.#context, this.id, request);
+    return invalidate(this.#context, this, request);
   }
 
   /** As `invalidate`, but a refusal is answered: how many were done, and what was wrong with the next. */
   tryInvalidate(request: InvalidateRequest): InvalidateResult {
-    checkAlive(this);
-    return tryInvalidate(this.#context, this.id, request);
+    return tryInvalidate(this.#context, this, request);
   }
 
   #openMmap(region: MmapRegion): LiveMmap {
@@ -179,12 +179,11 @@ export class Viommu extends KernelObject {
 }
 
 /** Where the driver data of this kind tells the mmap pair, if it does. */
-function pairOf(type: number, options: ViommuOptions): MmapPair | undefined {
-  if (options.mmapPair === undefined) return VIOMMU_MMAP_PAIR.get(type);
-  checkOptions(options.mmapPair, ['offsetAt', 'lengthAt'], 'mmapPair');
-  const size = options.data === undefined ? 0 : toBytes(options.data, 'data').length;
-  const offsetAt = toU32(options.mmapPair.offsetAt, 'mmapPair.offsetAt');
-  const lengthAt = toU32(options.mmapPair.lengthAt, 'mmapPair.lengthAt');
+function pairOf(type: number, pair: ViommuOptions['mmapPair'], size: number): MmapPair | undefined {
+  if (pair === undefined) return VIOMMU_MMAP_PAIR.get(type);
+  checkOptions(pair, ['offsetAt', 'lengthAt'], 'mmapPair');
+  const offsetAt = toU32(pair.offsetAt, 'mmapPair.offsetAt');
+  const lengthAt = toU32(pair.lengthAt, 'mmapPair.lengthAt');
   if (offsetAt + 8 > size) throw outOfRange('mmapPair.offsetAt', `within the ${size} bytes of data`, offsetAt);
   if (lengthAt + 8 > size) throw outOfRange('mmapPair.lengthAt', `within the ${size} bytes of data`, lengthAt);
   return { size, offsetAt, lengthAt };
@@ -200,10 +199,14 @@ function regionIn(data: Uint8Array, pair: MmapPair): MmapRegion | undefined {
 export function allocViommu(hwpt: HwptPaging, device: Device, options: ViommuOptions): Viommu {
   checkOptions(options, ['type', 'data', 'mmapPair']);
   if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
+  const { type: kind, data: given, mmapPair } = { ...options };
+  const type = viommuType(kind);
+  const bytes = given === undefined ? undefined : toBytes(given, 'data');
+  const pair = pairOf(type, mmapPair, bytes?.length ?? 0);
+  const data = bytes ?? new Uint8Array(pair?.size ?? 0);
+  // After the options: reading them may run code of the caller's.
+  checkAlive(hwpt);
   checkSame(hwpt, device, 'device');
-  const type = viommuType(options?.type);
-  const pair = pairOf(type, options);
-  const data = options.data === undefined ? new Uint8Array(pair?.size ?? 0) : toBytes(options.data, 'data').slice();
   const input = { type, dev_id: device.id, hwpt_id: hwpt.id, data_len: data.length };
   const out = call(context(hwpt), uapi.IOMMU_VIOMMU_ALLOC, input, data.length > 0 ? { data_uptr: data } : {});
   const region = pair === undefined ? undefined : regionIn(data, pair);

@@ -13,7 +13,7 @@ const MAP_LENGTH = "Bytes, a multiple of the IOAS's IOVA alignment; 0 is EINVAL"
 
 export const iommu_destroy = struct('iommu_destroy', 'Argument of IOMMU_DESTROY.', {
   size: u32(SIZE),
-  id: u32('The object: any kind but a device or access. In use: EBUSY; none: ENOENT'),
+  id: u32('The object, of any kind but a device or access. In use: EBUSY; none: ENOENT'),
 });
 
 export const iommu_ioas_alloc = struct('iommu_ioas_alloc', 'Argument of IOMMU_IOAS_ALLOC.', {

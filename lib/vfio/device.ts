@@ -1,7 +1,7 @@
 // A device of the VFIO cdev interface: open, bind to an iommufd, attach to page tables.
 import { IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
 import type { Seam } from '../host/seam.js';
-import { refusal, tryCall, tryCallAsync } from '../objects/call.js';
+import { type Port, refusal, tryCall, tryCallAsync } from '../objects/call.js';
 import type { Attacher, AttachOptions, AttachResult, PageTable } from '../objects/device.js';
 import { Device } from '../objects/device.js';
 import type { HwptNested } from '../objects/hwpt-nested.js';
@@ -68,6 +68,9 @@ export class VfioDevice {
     const input = { iommufd: context.fd };
     const { result, out } = tryCall(this.#port, VFIO_DEVICE_BIND_IOMMUFD, input);
     if (result < 0) throw refusal(VFIO_DEVICE_BIND_IOMMUFD, result, input, this.name);
+    // A listener to traces may have closed either meanwhile.
+    this.#check();
+    context.check();
     this.#device = new Device(iommufd, context, out.out_devid, this.#attacher());
     return this.#device;
   }
@@ -112,8 +115,8 @@ export class VfioDevice {
     return { type: 'VfioDevice', name: this.name, closed: this.#closed, device: this.#device?.describe() };
   }
 
-  get #port(): { seam: Seam; fd: number } {
-    return { seam: this.#seam, fd: this.#fd };
+  get #port(): Port {
+    return { seam: this.#seam, fd: this.#fd, check: () => this.#check() };
   }
 
   #check(): void {

@@ -57,7 +57,7 @@ describe('addon: regions', function () {
     });
   }
 
-  it('hands blocks to forked children, as any memory of the process', () => {
+  it('hands blocks to forked children, like all memory of the process', () => {
     const block = native.allocateBlock(page);
     assert.equal(findMapping(native.regionAddress(block))?.flags.includes('dc'), false);
     assert.equal(native.regionFd(block), -1);

@@ -1,12 +1,12 @@
+// An access, as a driver in the kernel has one (mdevs): reading, writing and pinning what an IOAS maps.
 import assert from 'node:assert/strict';
 import type { Ioas } from '../../lib/index.js';
 import { MOCK_APERTURE } from '../rig/mock.js';
 import { ask, checkMap, checkPins, idOf, NOWHERE, type Target } from '../rig/mock-checks.js';
 import * as mock from '../rig/selftest-uapi.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, PAGE, refused } from '../rig/suite.js';
 
 const IOVA = MOCK_APERTURE.start;
-const PAGE = 4096n;
 const { MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES: PINS } = mock.mock_flags_access_create.values;
 const { MOCK_FLAGS_ACCESS_WRITE: PIN_WRITE } = mock.mock_flags_access.values;
 const { MOCK_ACCESS_RW_WRITE: WRITE, MOCK_ACCESS_RW_SLOW_PATH: SLOW } = mock.mock_access_rw.values;
@@ -185,7 +185,7 @@ conformance('access', (test) => {
     const create = (id: number, flags: number) =>
       ask(t, 'IOMMU_TEST_OP_CREATE_ACCESS', mock.test_create_access, { id, flags }).code;
     assert.equal(create(ioas.id, 2), 'EOPNOTSUPP');
-    assert.equal(create(0x7fff_0000, 0), 'ENOENT');
+    assert.equal(create(NO_ID, 0), 'ENOENT');
     assert.equal(create(t.iommufd.allocFaultQueue().id, 0), 'ENOENT');
     ioas.destroy();
   });
@@ -297,7 +297,7 @@ conformance('access', (test) => {
     ram.window().fill(1);
     const access = new Access(t, ioas, PINS);
     assert.equal(access.pin(IOVA, PAGE).code, 'ok');
-    assert.equal(access.replaceIoas(0x7fff_0000), 'ENOENT');
+    assert.equal(access.replaceIoas(NO_ID), 'ENOENT');
     assert.equal(access.replaceIoas(t.iommufd.allocFaultQueue().id), 'ENOENT');
     assert.equal(checkPins(t, ram.address, PAGE, 1), 'ok');
     assert.equal(t.destroyId(ioas.id), 'EBUSY');

@@ -1,8 +1,9 @@
+// Attaching devices to page tables and address spaces, replacing, detaching, and what the kernel makes for it.
 import assert from 'node:assert/strict';
 import { MOCK_APERTURE, MOCK_PAGE_SIZE } from '../rig/mock.js';
 import { ask, checkMap, checkPins, NOWHERE, nestedOptions, nestingParent } from '../rig/mock-checks.js';
 import { test_mock_domain, test_mock_domain_replace } from '../rig/selftest-uapi.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const IOVA = MOCK_APERTURE.start;
 
@@ -298,7 +299,7 @@ conformance('attach', (test) => {
     const queue = t.iommufd.allocFaultQueue();
     const viommu = parent.allocViommu(device, { type: 0xdead_beef });
     for (const { id } of [device, queue, viommu]) assert.equal(replace(t, mock.stdevId, id).code, 'EINVAL');
-    assert.equal(replace(t, mock.stdevId, 0x7fff_0000).code, 'ENOENT');
+    assert.equal(replace(t, mock.stdevId, NO_ID).code, 'ENOENT');
     assert.equal(replace(t, mock.stdevId, 0).code, 'ENOENT');
   });
   test('misuse', 'names wrong arguments before the kernel is asked', (t) => {

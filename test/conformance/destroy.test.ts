@@ -1,9 +1,8 @@
 // IOMMU_DESTROY, and the end of objects.
 import assert from 'node:assert/strict';
 import { IOMMU_DESTROY } from '../../lib/uapi/index.js';
-import { NO_ID } from '../rig/address-space.js';
 import { COMMON, USES, type Uses } from '../rig/members.js';
-import { conformance, refused } from '../rig/suite.js';
+import { conformance, NO_ID, refused } from '../rig/suite.js';
 import { type WholeGraph, wholeGraph } from '../rig/whole-graph.js';
 
 const GONE = { name: 'UsageError', code: 'ERR_IOMMUFD_DESTROYED' };

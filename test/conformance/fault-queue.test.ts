@@ -8,8 +8,8 @@ import {
   iommufd_hwpt_alloc_flags,
 } from '../../lib/uapi/index.js';
 import { faulter, makeFaulter, only } from '../rig/faults.js';
-import { makeGuest, makeNested, settle, UNKNOWN_ID } from '../rig/guest.js';
-import { conformance, refused } from '../rig/suite.js';
+import { makeGuest, makeNested, settle } from '../rig/guest.js';
+import { conformance, NO_ID, refused } from '../rig/suite.js';
 
 const PERM = iommu_hwpt_pgfault_perm.values;
 
@@ -223,7 +223,7 @@ conformance('fault-queue', (test) => {
   test('unknown-queue', 'a page table with a queue that is none is ENOENT', (t) => {
     const { device, ioas } = makeFaulter(t);
     const flags = iommufd_hwpt_alloc_flags.values.IOMMU_HWPT_FAULT_ID_VALID;
-    for (const fault_id of [UNKNOWN_ID, 0, ioas.id]) {
+    for (const fault_id of [NO_ID, 0, ioas.id]) {
       const input = { flags, dev_id: device.id, pt_id: ioas.id, fault_id };
       assert.equal(t.ioctl(IOMMU_HWPT_ALLOC, input).code, 'ENOENT');
     }

@@ -1,8 +1,9 @@
+// IOMMU_GET_HW_INFO.
 import assert from 'node:assert/strict';
 import { IOMMU_GET_HW_INFO, iommufd_hw_info_flags } from '../../lib/uapi/index.js';
 import { NOWHERE, SELFTEST } from '../rig/mock-checks.js';
 import { iommu_test_hw_info } from '../rig/selftest-uapi.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const { IOMMU_HW_INFO_FLAG_INPUT_TYPE: INPUT_TYPE } = iommufd_hw_info_flags.values;
 const TYPE = SELFTEST.IOMMU_HW_INFO_TYPE_SELFTEST;
@@ -92,7 +93,7 @@ conformance('hw-info', (test) => {
     const dev_id = t.mockDevice().device.id;
     for (const flags of [2, 0x8000_0000]) {
       assert.equal(ask(t, { dev_id, flags }).code, 'EOPNOTSUPP');
-      assert.equal(ask(t, { dev_id: 0x7fff_0000, flags }).code, 'EOPNOTSUPP');
+      assert.equal(ask(t, { dev_id: NO_ID, flags }).code, 'EOPNOTSUPP');
     }
   });
   test('reserved', 'refuses each reserved byte, before it looks for the device', (t) => {
@@ -101,13 +102,13 @@ conformance('hw-info', (test) => {
       [0, 1, 0],
       [0, 0, 1],
     ]) {
-      assert.equal(ask(t, { dev_id: 0x7fff_0000, __reserved }).code, 'EOPNOTSUPP');
+      assert.equal(ask(t, { dev_id: NO_ID, __reserved }).code, 'EOPNOTSUPP');
     }
   });
   test('device-unknown', 'refuses an id that is no device', (t) => {
     const ioas = t.iommufd.allocIoas();
     const mock = t.mockDevice();
-    for (const dev_id of [0, 0x7fff_0000, ioas.id, mock.stdevId]) assert.equal(ask(t, { dev_id }).code, 'ENOENT');
+    for (const dev_id of [0, NO_ID, ioas.id, mock.stdevId]) assert.equal(ask(t, { dev_id }).code, 'ENOENT');
   });
   test('size', 'answers the first release’s struct without writing behind it', (t) => {
     const dev_id = t.mockDevice().device.id;

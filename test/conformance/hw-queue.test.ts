@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { IommufdError } from '../../lib/index.js';
 import { IOMMU_HW_QUEUE_ALLOC, iommu_hw_queue_type } from '../../lib/uapi/index.js';
-import { BASE, type Guest, makeGuest, makeViommu, PAGE, QUEUE_TYPE, UNKNOWN_ID, UNKNOWN_TYPE } from '../rig/guest.js';
+import { BASE, type Guest, makeGuest, makeViommu, QUEUE_TYPE, UNKNOWN_TYPE } from '../rig/guest.js';
 import { mock_limits } from '../rig/selftest-uapi.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, PAGE, refused } from '../rig/suite.js';
 
 const U64_MAX = 0xffff_ffff_ffff_ffffn;
 const QUEUES = mock_limits.values.IOMMU_TEST_HW_QUEUE_MAX;
@@ -68,24 +68,24 @@ conformance('hw-queue', (test) => {
   test('flags', 'flags are EOPNOTSUPP, before all else', (t) => {
     const guest = makeGuest(t);
     assert.equal(alloc(t, guest, { flags: 1 }).code, 'EOPNOTSUPP');
-    assert.equal(alloc(t, guest, { flags: 1, length: 0n, viommu_id: UNKNOWN_ID }).code, 'EOPNOTSUPP');
+    assert.equal(alloc(t, guest, { flags: 1, length: 0n, viommu_id: NO_ID }).code, 'EOPNOTSUPP');
   });
 
   test('type-default-order', 'type 0 is refused before the length is looked at', (t) => {
-    assert.equal(alloc(t, makeGuest(t), { type: 0, length: 0n, viommu_id: UNKNOWN_ID }).code, 'EOPNOTSUPP');
+    assert.equal(alloc(t, makeGuest(t), { type: 0, length: 0n, viommu_id: NO_ID }).code, 'EOPNOTSUPP');
   });
 
   test('length-0', 'no length is EINVAL, before the vIOMMU is looked up', (t) => {
     const guest = makeGuest(t);
     assert.equal(alloc(t, guest, { length: 0n }).code, 'EINVAL');
-    assert.equal(alloc(t, guest, { length: 0n, viommu_id: UNKNOWN_ID }).code, 'EINVAL');
+    assert.equal(alloc(t, guest, { length: 0n, viommu_id: NO_ID }).code, 'EINVAL');
   });
 
   test('end-overflow', 'an end beyond 2^64 is EOVERFLOW, before the vIOMMU is looked up', (t) => {
     const guest = makeGuest(t);
     assert.equal(alloc(t, guest, { nesting_parent_iova: U64_MAX, length: 2n }).code, 'EOVERFLOW');
     assert.equal(alloc(t, guest, { nesting_parent_iova: 2n, length: U64_MAX }).code, 'EOVERFLOW');
-    const unknown = { viommu_id: UNKNOWN_ID, nesting_parent_iova: U64_MAX, length: 2n };
+    const unknown = { viommu_id: NO_ID, nesting_parent_iova: U64_MAX, length: 2n };
     assert.equal(alloc(t, guest, unknown).code, 'EOVERFLOW');
   });
 
@@ -102,7 +102,7 @@ conformance('hw-queue', (test) => {
   test('range-order', 'the vIOMMU and the type are looked at before that', (t) => {
     const guest = makeGuest(t);
     const input = { nesting_parent_iova: 1n, length: U64_MAX };
-    assert.equal(alloc(t, guest, { ...input, viommu_id: UNKNOWN_ID }).code, 'ENOENT');
+    assert.equal(alloc(t, guest, { ...input, viommu_id: NO_ID }).code, 'ENOENT');
     assert.equal(alloc(t, guest, { ...input, type: UNKNOWN_TYPE }).code, 'EOPNOTSUPP');
   });
 
@@ -112,13 +112,13 @@ conformance('hw-queue', (test) => {
 
   test('unknown-viommu', 'no such vIOMMU is ENOENT; an id of another kind too', (t) => {
     const guest = makeGuest(t);
-    for (const viommu_id of [UNKNOWN_ID, 0, guest.parent.id, guest.ioas.id, guest.device.id]) {
+    for (const viommu_id of [NO_ID, 0, guest.parent.id, guest.ioas.id, guest.device.id]) {
       assert.equal(alloc(t, guest, { viommu_id }).code, 'ENOENT');
     }
   });
 
   test('unknown-viommu-order', 'the vIOMMU is looked up before the type is looked at', (t) => {
-    assert.equal(alloc(t, makeGuest(t), { viommu_id: UNKNOWN_ID, type: UNKNOWN_TYPE }).code, 'ENOENT');
+    assert.equal(alloc(t, makeGuest(t), { viommu_id: NO_ID, type: UNKNOWN_TYPE }).code, 'ENOENT');
   });
 
   test('index-beyond', 'an index that the vIOMMU has not is EINVAL', (t) => {

@@ -1,9 +1,10 @@
+// IOMMU_HWPT_ALLOC over an IOAS: options, the order arguments are looked at, and what holds what.
 import assert from 'node:assert/strict';
 import { IOMMU_HWPT_ALLOC, iommufd_hwpt_alloc_flags } from '../../lib/uapi/index.js';
 import { MOCK_APERTURE, MOCK_PAGE_SIZE } from '../rig/mock.js';
 import { checkMap, checkPins, hwptData, NOWHERE, nestedOptions, nestingParent, SELFTEST } from '../rig/mock-checks.js';
 import { mock_iommupt } from '../rig/selftest-uapi.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const FLAGS = iommufd_hwpt_alloc_flags.values;
 const FORMATS = mock_iommupt.values;
@@ -91,14 +92,14 @@ conformance('hwpt-alloc', (test) => {
   test('fault-queue-unknown', 'refuses a fault id that is none, and leaves nothing behind', (t) => {
     const { device, ioas } = start(t);
     const flags = FLAGS.IOMMU_HWPT_FAULT_ID_VALID;
-    for (const fault_id of [0, 0x7fff_0000, ioas.id]) {
+    for (const fault_id of [0, NO_ID, ioas.id]) {
       assert.equal(alloc(t, { flags, dev_id: device.id, pt_id: ioas.id, fault_id }), 'ENOENT');
     }
     ioas.destroy();
   });
   test('fault-id-ignored', 'ignores fault_id without its flag', (t) => {
     const { device, ioas } = start(t);
-    assert.equal(alloc(t, { dev_id: device.id, pt_id: ioas.id, fault_id: 0x7fff_0000 }), 'ok');
+    assert.equal(alloc(t, { dev_id: device.id, pt_id: ioas.id, fault_id: NO_ID }), 'ok');
   });
   test('no-dirty', 'refuses dirty tracking where the IOMMU cannot, and nothing else', (t) => {
     const { device, ioas } = start(t, { noDirty: true });
@@ -121,19 +122,18 @@ conformance('hwpt-alloc', (test) => {
   });
   test('order', 'checks reserved, then data against type, then the device, then the parent, then flags', (t) => {
     const { device } = start(t);
-    const nobody = 0x7fff_0000;
-    assert.equal(alloc(t, { __reserved: 1, data_len: 8, dev_id: nobody, pt_id: nobody, flags: 1 << 9 }), 'EOPNOTSUPP');
-    assert.equal(alloc(t, { data_len: 8, dev_id: nobody, pt_id: nobody, flags: 1 << 9 }), 'EINVAL');
-    assert.equal(alloc(t, { dev_id: nobody, pt_id: nobody, flags: 1 << 9 }), 'ENOENT');
-    assert.equal(alloc(t, { dev_id: device.id, pt_id: nobody, flags: 1 << 9 }), 'EINVAL');
+    assert.equal(alloc(t, { __reserved: 1, data_len: 8, dev_id: NO_ID, pt_id: NO_ID, flags: 1 << 9 }), 'EOPNOTSUPP');
+    assert.equal(alloc(t, { data_len: 8, dev_id: NO_ID, pt_id: NO_ID, flags: 1 << 9 }), 'EINVAL');
+    assert.equal(alloc(t, { dev_id: NO_ID, pt_id: NO_ID, flags: 1 << 9 }), 'ENOENT');
+    assert.equal(alloc(t, { dev_id: device.id, pt_id: NO_ID, flags: 1 << 9 }), 'EINVAL');
   });
   test('device-unknown', 'refuses an id that is no device', (t) => {
     const { ioas } = start(t);
-    for (const dev_id of [0, 0x7fff_0000, ioas.id]) assert.equal(alloc(t, { dev_id, pt_id: ioas.id }), 'ENOENT');
+    for (const dev_id of [0, NO_ID, ioas.id]) assert.equal(alloc(t, { dev_id, pt_id: ioas.id }), 'ENOENT');
   });
   test('parent-unknown', 'refuses a parent id that is nothing', (t) => {
     const { device } = start(t);
-    for (const pt_id of [0, 0x7fff_0000]) assert.equal(alloc(t, { dev_id: device.id, pt_id }), 'EINVAL');
+    for (const pt_id of [0, NO_ID]) assert.equal(alloc(t, { dev_id: device.id, pt_id }), 'EINVAL');
   });
   test('parent-type', 'refuses a parent that is neither IOAS, page table nor vIOMMU', (t) => {
     const { device, parent } = nestingParent(t);

@@ -1,3 +1,4 @@
+// IOMMU_HWPT_SET_DIRTY_TRACKING and IOMMU_HWPT_GET_DIRTY_BITMAP: no written page is lost or made up.
 import assert from 'node:assert/strict';
 import type { DirtyBitmap, HwptPaging } from '../../lib/index.js';
 import {
@@ -8,10 +9,9 @@ import {
 } from '../../lib/uapi/index.js';
 import { MOCK_APERTURE } from '../rig/mock.js';
 import { markDirty, nestedOptions, nestingParent } from '../rig/mock-checks.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, PAGE, refused } from '../rig/suite.js';
 
 const IOVA = MOCK_APERTURE.start;
-const PAGE = 4096n;
 const NO_CLEAR = iommufd_hwpt_get_dirty_bitmap_flags.values.IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR;
 const ENABLE = iommufd_hwpt_set_dirty_tracking_flags.values.IOMMU_HWPT_DIRTY_TRACKING_ENABLE;
 
@@ -85,17 +85,16 @@ conformance('hwpt-dirty', (test) => {
   test('set-raw', 'refuses unknown flags, and what is no page table of an IOAS', (t) => {
     const { device, ioas, parent } = nestingParent(t);
     const set = (hwpt_id: number, flags: number) => t.ioctl(IOMMU_HWPT_SET_DIRTY_TRACKING, { hwpt_id, flags }).code;
-    assert.equal(set(0x7fff_0000, 2), 'EOPNOTSUPP');
+    assert.equal(set(NO_ID, 2), 'EOPNOTSUPP');
     const nested = parent.allocNestedHwpt(device, nestedOptions());
-    for (const id of [0, 0x7fff_0000, ioas.id, device.id, nested.id]) assert.equal(set(id, ENABLE), 'ENOENT');
+    for (const id of [0, NO_ID, ioas.id, device.id, nested.id]) assert.equal(set(id, ENABLE), 'ENOENT');
   });
   test('get-raw-order', 'checks flags and reserved, then the page table, then the range, then its abilities', (t) => {
     const { device, ioas, parent } = nestingParent(t);
-    const nobody = 0x7fff_0000;
-    assert.equal(get(t, { hwpt_id: nobody, flags: 2, length: 0n }).code, 'EOPNOTSUPP');
-    assert.equal(get(t, { hwpt_id: nobody, __reserved: 1, length: 0n }).code, 'EOPNOTSUPP');
+    assert.equal(get(t, { hwpt_id: NO_ID, flags: 2, length: 0n }).code, 'EOPNOTSUPP');
+    assert.equal(get(t, { hwpt_id: NO_ID, __reserved: 1, length: 0n }).code, 'EOPNOTSUPP');
     const nested = parent.allocNestedHwpt(device, nestedOptions());
-    for (const hwpt_id of [nobody, ioas.id, nested.id]) assert.equal(get(t, { hwpt_id, length: 0n }).code, 'ENOENT');
+    for (const hwpt_id of [NO_ID, ioas.id, nested.id]) assert.equal(get(t, { hwpt_id, length: 0n }).code, 'ENOENT');
     assert.equal(get(t, { hwpt_id: parent.id, length: 0n }).code, 'EINVAL');
     assert.equal(get(t, { hwpt_id: parent.id }).code, 'EOPNOTSUPP');
   });

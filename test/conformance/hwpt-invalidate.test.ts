@@ -1,9 +1,10 @@
+// IOMMU_HWPT_INVALIDATE, on nested page tables and on vIOMMUs.
 import assert from 'node:assert/strict';
 import { IommufdError } from '../../lib/index.js';
 import { IOMMU_HWPT_INVALIDATE } from '../../lib/uapi/index.js';
 import { cacheWith, iotlbWith, NOWHERE, nestedOptions, nestingParent, SELFTEST } from '../rig/mock-checks.js';
 import { iommu_test_invalidate_flags } from '../rig/selftest-uapi.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const { IOMMU_TEST_INVALIDATE_FLAG_ALL: ALL } = iommu_test_invalidate_flags.values;
 const NESTED_TYPE = SELFTEST.IOMMU_HWPT_INVALIDATE_DATA_SELFTEST;
@@ -184,7 +185,7 @@ conformance('hwpt-invalidate', (test) => {
   });
   test('object-unknown', 'refuses an id that is nothing, after looking at the entries’ numbers', (t) => {
     nestedHwpt(t);
-    const input = { hwpt_id: 0x7fff_0000, data_type: NESTED_TYPE, entry_len: 8, entry_num: 1 };
+    const input = { hwpt_id: NO_ID, data_type: NESTED_TYPE, entry_len: 8, entry_num: 1 };
     assert.deepEqual(raw(t, input, bytes([ALL, 0])), ['ENOENT', 0]);
     assert.deepEqual(raw(t, { ...input, entry_num: 2 ** 20 }, bytes([ALL, 0])), ['EINVAL', 0]);
   });

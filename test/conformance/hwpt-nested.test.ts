@@ -1,3 +1,4 @@
+// IOMMU_HWPT_ALLOC with driver data: page tables that a guest manages.
 import assert from 'node:assert/strict';
 import { IOMMU_HWPT_ALLOC, iommufd_hwpt_alloc_flags } from '../../lib/uapi/index.js';
 import {

@@ -1,8 +1,7 @@
 // IOMMU_IOAS_ALLOC.
 import assert from 'node:assert/strict';
 import { IOMMU_DESTROY, IOMMU_IOAS_ALLOC, IOMMU_IOAS_IOVA_RANGES } from '../../lib/uapi/index.js';
-import { NO_ID } from '../rig/address-space.js';
-import { conformance, refused } from '../rig/suite.js';
+import { conformance, NO_ID, refused } from '../rig/suite.js';
 
 conformance('ioas-alloc', (test) => {
   test('ids', 'gives every address space an id of its own, never 0', (t) => {

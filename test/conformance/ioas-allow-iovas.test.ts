@@ -1,16 +1,16 @@
 // IOMMU_IOAS_ALLOW_IOVAS.
 import assert from 'node:assert/strict';
 import { IOMMU_IOAS_ALLOW_IOVAS } from '../../lib/uapi/index.js';
-import { IOVA, NO_ID, PAGE, reserve, U64_MAX } from '../rig/address-space.js';
+import { IOVA, reserve, U64_MAX } from '../rig/address-space.js';
 import { MOCK_APERTURE } from '../rig/mock.js';
-import { conformance, refused } from '../rig/suite.js';
+import { conformance, NO_ID, PAGE_SIZE, refused } from '../rig/suite.js';
 
 const HERE = { start: IOVA, last: IOVA + 0xffffn };
 
 conformance('ioas-allow-iovas', (test) => {
   test('automatic', 'automatic IOVAs come from the allowed ranges only', (t) => {
     const ioas = t.iommufd.allocIoas();
-    const ram = t.memory(PAGE);
+    const ram = t.memory(PAGE_SIZE);
     ioas.allowIovas([
       { start: 0x4000_0000n, last: 0x4000_0fffn },
       { start: 0x2000_0000n, last: 0x2000_0fffn },
@@ -73,7 +73,7 @@ conformance('ioas-allow-iovas', (test) => {
   test('promise-alignment', 'and one whose pages do not fit what is mapped', (t) => {
     const ioas = t.iommufd.allocIoas();
     const { device } = t.mockDevice();
-    ioas.map(t.memory(), { iova: IOVA + 0x400n, length: PAGE });
+    ioas.map(t.memory(), { iova: IOVA + 0x400n, length: PAGE_SIZE });
     refused('EADDRINUSE', () => ioas.allocHwpt(device));
     ioas.unmapAll();
     ioas.allocHwpt(device);
@@ -129,7 +129,7 @@ conformance('ioas-allow-iovas', (test) => {
     const ranges = Array.from({ length: 1000 }, (_, i) => ({ start: i * 0x10000, last: i * 0x10000 + 0xfff }));
     ioas.allowIovas(ranges);
     refused('ENOSPC', () => ioas.map(t.memory()));
-    assert(ioas.map(t.memory(PAGE)) < 1000n * 0x10000n);
+    assert(ioas.map(t.memory(PAGE_SIZE)) < 1000n * 0x10000n);
   });
 
   test('bad-pointer', 'a list that is not mapped is EFAULT', (t) => {

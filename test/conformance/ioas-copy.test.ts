@@ -1,8 +1,8 @@
 // IOMMU_IOAS_COPY.
 import assert from 'node:assert/strict';
 import { IOMMU_IOAS_COPY, iommufd_ioas_map_flags } from '../../lib/uapi/index.js';
-import { IOVA, NO_ID, translation, U64_MAX } from '../rig/address-space.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { IOVA, translation, U64_MAX } from '../rig/address-space.js';
+import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const {
   IOMMU_IOAS_MAP_FIXED_IOVA: FIXED,

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import type { Ioas } from '../../lib/index.js';
 import { IOMMU_IOAS_IOVA_RANGES, iommu_iova_range } from '../../lib/uapi/index.js';
-import { IOVA, NO_ID, reserve, U64_MAX } from '../rig/address-space.js';
+import { IOVA, reserve, U64_MAX } from '../rig/address-space.js';
 import { MOCK_APERTURE, MOCK_PAGE_SIZE } from '../rig/mock.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const ALL = { start: 0n, last: U64_MAX };
 

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { IOMMU_IOAS_MAP, IOMMU_IOAS_MAP_FILE, iommufd_ioas_map_flags } from '../../lib/uapi/index.js';
-import { hostWithout, IOVA, NO_ID, PAGE, translation, U64_MAX } from '../rig/address-space.js';
+import { hostWithout, IOVA, translation, U64_MAX } from '../rig/address-space.js';
 import { MOCK_PAGE_SIZE } from '../rig/mock.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, PAGE, PAGE_SIZE, refused } from '../rig/suite.js';
 
 const {
   IOMMU_IOAS_MAP_FIXED_IOVA: FIXED,
@@ -48,7 +48,7 @@ conformance('ioas-map-file', (test) => {
     const hwpt = ioas.allocHwpt(t.mockDevice().device);
     ioas.mapFile(ram, { iova: IOVA, offset: 0x5000, length: 0x2000 });
     assert.equal(translation(t, hwpt, IOVA, ram, 0x5000, 0x2000), 'ok');
-    assert.notEqual(translation(t, hwpt, IOVA, ram, 0, PAGE), 'ok');
+    assert.notEqual(translation(t, hwpt, IOVA, ram, 0, PAGE_SIZE), 'ok');
   });
 
   test('automatic-iova', 'the kernel chooses an IOVA, and writes it back', (t) => {
@@ -63,7 +63,7 @@ conformance('ioas-map-file', (test) => {
     const { base } = space(t);
     const { code, out } = t.ioctl(IOMMU_IOAS_MAP_FILE, { ...base, flags: RW, start: 0x1200n, length: 0x200n });
     assert.equal(code, 'ok');
-    assert.equal(out.iova % BigInt(PAGE), 0x200n);
+    assert.equal(out.iova % PAGE, 0x200n);
   });
 
   test('unaligned-translates', 'a start within a page translates to the right bytes', (t) => {
@@ -79,7 +79,7 @@ conformance('ioas-map-file', (test) => {
 
   test('anonymous', 'memory without a file is no argument', (t) => {
     const { ioas } = space(t);
-    const plain = t.memory(PAGE, { backing: 'anonymous' });
+    const plain = t.memory(PAGE_SIZE, { backing: 'anonymous' });
     assert.throws(() => ioas.mapFile(plain), { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' });
     assert.equal(plain.mappings, 0);
   });
@@ -87,9 +87,9 @@ conformance('ioas-map-file', (test) => {
   test('bad-fd', 'an fd that is not open is EBADF', (t) => {
     const { ioas, base } = space(t);
     for (const fd of [-1, NO_FD]) assert.equal(t.ioctl(IOMMU_IOAS_MAP_FILE, { ...base, fd }).code, 'EBADF');
-    const error = refused('EBADF', () => ioas.unsafeMapFd(NO_FD, 0, { length: PAGE }));
+    const error = refused('EBADF', () => ioas.unsafeMapFd(NO_FD, 0, { length: PAGE_SIZE }));
     assert.match(error.message, /not an open file/);
-    assert.throws(() => ioas.unsafeMapFd(-1, 0, { length: PAGE }), { code: 'ERR_OUT_OF_RANGE' });
+    assert.throws(() => ioas.unsafeMapFd(-1, 0, { length: PAGE_SIZE }), { code: 'ERR_OUT_OF_RANGE' });
     assert.equal(ioas.mappingCount, 0);
   });
 
@@ -105,7 +105,7 @@ conformance('ioas-map-file', (test) => {
   test('not-memfd-eager', 'a file that is no memfd is refused at once when a page table exists', (t) => {
     const { ioas } = space(t);
     ioas.allocHwpt(t.mockDevice().device);
-    const error = refused('EINVAL', () => ioas.unsafeMapFd(characterDevice(t), 0, { length: PAGE }));
+    const error = refused('EINVAL', () => ioas.unsafeMapFd(characterDevice(t), 0, { length: PAGE_SIZE }));
     assert.match(error.message, /memfd/);
     assert.equal(ioas.mappingCount, 0);
   });
@@ -120,7 +120,7 @@ conformance('ioas-map-file', (test) => {
     const hwpt = ioas.allocHwpt(device);
     assert.equal(t.ioctl(IOMMU_IOAS_MAP_FILE, beyond).code, 'EINVAL');
     assert.equal(t.ioctl(IOMMU_IOAS_MAP_FILE, { ...beyond, length: 0x1000n }).code, 'ok');
-    assert.equal(translation(t, hwpt, IOVA, ram, ram.size - PAGE), 'ok');
+    assert.equal(translation(t, hwpt, IOVA, ram, ram.size - PAGE_SIZE), 'ok');
   });
 
   test('flags', 'refuses unknown flags', (t) => {
@@ -133,7 +133,7 @@ conformance('ioas-map-file', (test) => {
   test('no-permission', 'neither readable nor writable is EINVAL', (t) => {
     const { ioas, base, ram } = space(t);
     assert.equal(t.ioctl(IOMMU_IOAS_MAP_FILE, { ...base, flags: FIXED }).code, 'EINVAL');
-    const options = { length: PAGE, readable: false, writable: false };
+    const options = { length: PAGE_SIZE, readable: false, writable: false };
     assert.equal(refused('EINVAL', () => ioas.unsafeMapFd(ram.fd, 0, options)).name, 'IommufdError');
   });
 
@@ -157,7 +157,7 @@ conformance('ioas-map-file', (test) => {
   test('overlap', 'refuses a range that overlaps a mapping', (t) => {
     const { ioas, ram } = space(t);
     ioas.mapFile(ram, { iova: IOVA });
-    refused('EEXIST', () => ioas.mapFile(ram, { iova: IOVA + 0xf000n, length: PAGE }));
+    refused('EEXIST', () => ioas.mapFile(ram, { iova: IOVA + 0xf000n, length: PAGE_SIZE }));
     assert.equal(ram.mappings, 1);
     assert.equal(ioas.unmapAll(), 0x10000n);
   });
@@ -189,11 +189,11 @@ conformance('ioas-map-file', (test) => {
   test('fd-closed', 'a mapping outlives the fd it was made with', (t) => {
     const { ioas } = space(t);
     const { device } = t.mockDevice();
-    const gone = t.rig.host.allocateMemory(PAGE);
-    ioas.unsafeMapFd(gone.fd, 0, { iova: IOVA, length: PAGE });
+    const gone = t.rig.host.allocateMemory(PAGE_SIZE);
+    ioas.unsafeMapFd(gone.fd, 0, { iova: IOVA, length: PAGE_SIZE });
     gone.free();
     const hwpt = ioas.allocHwpt(device);
-    assert.equal(ioas.unmap(IOVA, PAGE), 0x1000n);
+    assert.equal(ioas.unmap(IOVA, PAGE_SIZE), 0x1000n);
     hwpt.destroy();
   });
 

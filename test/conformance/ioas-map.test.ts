@@ -1,9 +1,9 @@
 // IOMMU_IOAS_MAP: memory by its address, and what is common to every way of mapping.
 import assert from 'node:assert/strict';
 import { IOMMU_IOAS_MAP, iommufd_ioas_map_flags } from '../../lib/uapi/index.js';
-import { IOVA, NO_ID, PAGE, translation, U64_MAX } from '../rig/address-space.js';
+import { IOVA, translation, U64_MAX } from '../rig/address-space.js';
 import { MOCK_APERTURE, MOCK_PAGE_SIZE } from '../rig/mock.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, PAGE, PAGE_SIZE, refused } from '../rig/suite.js';
 
 const {
   IOMMU_IOAS_MAP_FIXED_IOVA: FIXED,
@@ -70,7 +70,7 @@ conformance('ioas-map', (test) => {
       length: 0x100n,
     });
     assert.equal(code, 'ok');
-    assert.equal(out.iova % BigInt(PAGE), 0x234n);
+    assert.equal(out.iova % PAGE, 0x234n);
   });
 
   test('automatic-ignores-iova', 'without the fixed flag the IOVA given is no wish', (t) => {
@@ -87,7 +87,7 @@ conformance('ioas-map', (test) => {
     const { ioas, ram } = space(t);
     ioas.allowIovas([{ start: IOVA, last: IOVA + 0xffffn }]);
     assert.equal(ioas.map(ram), IOVA);
-    refused('ENOSPC', () => ioas.map(ram, { length: PAGE }));
+    refused('ENOSPC', () => ioas.map(ram, { length: PAGE_SIZE }));
     ioas.unmap(IOVA, ram.size);
     assert.equal(ioas.map(ram), IOVA);
   });

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import type { Ioas } from '../../lib/index.js';
 import { IOMMU_IOAS_UNMAP } from '../../lib/uapi/index.js';
-import { collect, IOVA, NO_ID, U64_MAX } from '../rig/address-space.js';
+import { collect, IOVA, U64_MAX } from '../rig/address-space.js';
 import { markDirty } from '../rig/mock-checks.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 function space(t: Bench) {
   return { ioas: t.iommufd.allocIoas(), ram: t.memory() };

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { Iommufd } from '../../lib/index.js';
 import { errnoName, IOMMU_IOAS_ALLOC, IOMMU_IOAS_UNMAP } from '../../lib/uapi/index.js';
 import { tryCall } from '../../lib/unsafe.js';
-import { collect, hostWithout, IOVA, NO_ID } from '../rig/address-space.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { collect, hostWithout, IOVA } from '../rig/address-space.js';
+import { type Bench, conformance, NO_ID, portOf, refused } from '../rig/suite.js';
 
 const GONE = { name: 'UsageError', code: 'ERR_IOMMUFD_DESTROYED' };
 const RANGE = { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' };
@@ -282,7 +282,7 @@ conformance('iommufd', (test) => {
   test('close-held', 'what will not go is named, and the fd is closed all the same', (t) => {
     const iommufd = t.openIommufd();
     const { fd } = iommufd;
-    const port = { seam: t.rig.seam, fd };
+    const port = portOf(t, fd);
     const mock = t.mockDevice({}, iommufd);
     const ioas = iommufd.allocIoas();
     const ram = t.memory();

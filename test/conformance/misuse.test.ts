@@ -32,13 +32,13 @@ import {
 } from '../rig/misuse.js';
 import { MockDevice, testCmd } from '../rig/mock.js';
 import { test_trigger_iopf } from '../rig/selftest-uapi.js';
-import { type Bench, conformance } from '../rig/suite.js';
+import { type Bench, conformance, portOf } from '../rig/suite.js';
 
 function makeFaults(t: Bench) {
   const { device } = t.mockDevice();
   const queue = t.iommufd.allocFaultQueue();
   device.attach(t.iommufd.allocIoas().allocHwpt(device, { faultQueue: queue }));
-  testCmd({ seam: t.rig.seam, fd: t.iommufd.fd }, 'IOMMU_TEST_OP_TRIGGER_IOPF', test_trigger_iopf, {
+  testCmd(portOf(t), 'IOMMU_TEST_OP_TRIGGER_IOPF', test_trigger_iopf, {
     dev_id: device.id,
   });
   const [group] = queue.drain();

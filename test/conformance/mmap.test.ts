@@ -12,7 +12,6 @@ import {
   type Guest,
   makeGuest,
   makeViommu,
-  portOf,
   rawMmap,
   VIOMMU_TYPE,
   viommuData,
@@ -20,7 +19,7 @@ import {
 } from '../rig/guest.js';
 import { testCmd } from '../rig/mock.js';
 import { iommu_viommu_selftest, test_mock_domain } from '../rig/selftest-uapi.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, portOf, refused } from '../rig/suite.js';
 
 const IN_DATA = 0x8765_4321;
 

@@ -1,8 +1,8 @@
 // IOMMU_IOAS_NOIOMMU_GET_PA.
 import assert from 'node:assert/strict';
 import { IOMMU_IOAS_NOIOMMU_GET_PA } from '../../lib/uapi/index.js';
-import { IOVA, NO_ID, U64_MAX } from '../rig/address-space.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { IOVA, U64_MAX } from '../rig/address-space.js';
+import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 function mapped(t: Bench) {
   const ioas = t.iommufd.allocIoas();

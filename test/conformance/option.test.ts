@@ -1,8 +1,8 @@
 // IOMMU_OPTION.
 import assert from 'node:assert/strict';
 import { IOMMU_OPTION, iommufd_option, iommufd_option_ops } from '../../lib/uapi/index.js';
-import { IOVA, NO_ID, PAGE, translation } from '../rig/address-space.js';
-import { conformance, refused } from '../rig/suite.js';
+import { IOVA, translation } from '../rig/address-space.js';
+import { conformance, NO_ID, PAGE, PAGE_SIZE, refused } from '../rig/suite.js';
 
 const { IOMMU_OPTION_RLIMIT_MODE: RLIMIT_MODE, IOMMU_OPTION_HUGE_PAGES: HUGE_PAGES } = iommufd_option.values;
 const { IOMMU_OPTION_OP_SET: SET, IOMMU_OPTION_OP_GET: GET } = iommufd_option_ops.values;
@@ -27,13 +27,13 @@ conformance('option', (test) => {
   test('huge-pages-alignment', 'without huge pages everything is aligned to pages', (t) => {
     const ioas = t.iommufd.allocIoas();
     ioas.hugePages = false;
-    assert.equal(ioas.iovaRanges().alignment, BigInt(PAGE));
+    assert.equal(ioas.iovaRanges().alignment, PAGE);
     refused('EINVAL', () => ioas.map(t.memory(), { iova: IOVA + 0x800n }));
   });
 
   test('huge-pages-misaligned', 'turning them off over a mapping not aligned to pages is EADDRINUSE', (t) => {
     const ioas = t.iommufd.allocIoas();
-    ioas.map(t.memory(), { iova: IOVA + 0x800n, length: PAGE });
+    ioas.map(t.memory(), { iova: IOVA + 0x800n, length: PAGE_SIZE });
     refused('EADDRINUSE', () => {
       ioas.hugePages = false;
     });

@@ -1,3 +1,4 @@
+// Page tables of a device's PASIDs, each on its own.
 import assert from 'node:assert/strict';
 import type { MockDevice } from '../rig/mock.js';
 import { ask, nestedOptions, SELFTEST } from '../rig/mock-checks.js';
@@ -8,7 +9,7 @@ import {
   test_pasid_detach,
   test_pasid_replace,
 } from '../rig/selftest-uapi.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const WIDTH = mock_iommu.values.MOCK_PASID_WIDTH;
 /** Attaching something else to this PASID fails once, as if memory had run out. */
@@ -229,7 +230,7 @@ conformance('pasid', (test) => {
   });
   test('raw-types', 'refuses what is no page table', (t) => {
     const { mock, device } = start(t);
-    assert.equal(rawAttach(t, mock, 11, 0x7fff_0000), 'ENOENT');
+    assert.equal(rawAttach(t, mock, 11, NO_ID), 'ENOENT');
     assert.equal(rawAttach(t, mock, 11, device.id), 'EINVAL');
     assert.equal(rawAttach(t, mock, 11, t.iommufd.allocFaultQueue().id), 'EINVAL');
     assert.equal(check(t, mock, 11, undefined), 'ok');

@@ -1,11 +1,11 @@
+// When pages are pinned and let go: counted by the mock, also where pinning fails half-way.
 import assert from 'node:assert/strict';
 import { MOCK_APERTURE } from '../rig/mock.js';
 import { ask, checkMap, checkPins, NOWHERE } from '../rig/mock-checks.js';
 import { test_memory_limit } from '../rig/selftest-uapi.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, PAGE, refused } from '../rig/suite.js';
 
 const IOVA = MOCK_APERTURE.start;
-const PAGE = 4096n;
 /** What the kernel starts with. */
 const USUAL_LIMIT = 65_536;
 

@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict';
 import * as uapi from '../../lib/uapi/index.js';
 import { errnoName, type Fields, type Input, type Ioctl, iommufdIoctls } from '../../lib/uapi/index.js';
-import { NO_ID } from '../rig/address-space.js';
 import { iommu_test_numbers } from '../rig/selftest-uapi.js';
-import { type Bench, conformance } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID } from '../rig/suite.js';
 
 const { IOMMU_IOAS_MAP_READABLE: READABLE } = uapi.iommufd_ioas_map_flags.values;
 const { IOMMU_VIOMMU_TYPE_SELFTEST, IOMMU_VEVENTQ_TYPE_SELFTEST, IOMMU_HW_QUEUE_TYPE_SELFTEST } =

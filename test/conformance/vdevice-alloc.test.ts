@@ -7,10 +7,10 @@ import {
   IOMMU_VIOMMU_ALLOC,
   iommufd_hwpt_alloc_flags,
 } from '../../lib/uapi/index.js';
-import { type Guest, makeGuest, makeNested, makeViommu, portOf, UNKNOWN_ID, VIOMMU_TYPE } from '../rig/guest.js';
+import { type Guest, makeGuest, makeNested, makeViommu, VIOMMU_TYPE } from '../rig/guest.js';
 import { testCmd } from '../rig/mock.js';
 import { test_mock_domain } from '../rig/selftest-uapi.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, portOf, refused } from '../rig/suite.js';
 
 const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
@@ -128,14 +128,14 @@ conformance('vdevice-alloc', (test) => {
 
   test('unknown-viommu', 'no such vIOMMU is ENOENT; an id of another kind too', (t) => {
     const guest = makeGuest(t);
-    for (const viommu_id of [UNKNOWN_ID, guest.parent.id, guest.device.id]) {
+    for (const viommu_id of [NO_ID, guest.parent.id, guest.device.id]) {
       assert.equal(tryAlloc(t, guest, { viommu_id }), 'ENOENT');
     }
   });
 
   test('unknown-device', 'no such device is ENOENT; an id of another kind too', (t) => {
     const guest = makeGuest(t);
-    for (const dev_id of [UNKNOWN_ID, guest.mock.stdevId, guest.ioas.id]) {
+    for (const dev_id of [NO_ID, guest.mock.stdevId, guest.ioas.id]) {
       assert.equal(tryAlloc(t, guest, { dev_id }), 'ENOENT');
     }
   });

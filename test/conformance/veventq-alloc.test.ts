@@ -1,20 +1,10 @@
 // IOMMU_VEVENTQ_ALLOC: a queue of events of a vIOMMU, and its file.
 import assert from 'node:assert/strict';
 import { IOMMU_VEVENTQ_ALLOC } from '../../lib/uapi/index.js';
-import {
-  type Guest,
-  makeGuest,
-  makeViommu,
-  PAYLOAD,
-  plugDevice,
-  portOf,
-  UNKNOWN_ID,
-  UNKNOWN_TYPE,
-  VEVENTQ_TYPE,
-} from '../rig/guest.js';
+import { type Guest, makeGuest, makeViommu, PAYLOAD, plugDevice, UNKNOWN_TYPE, VEVENTQ_TYPE } from '../rig/guest.js';
 import { tryTestCmd } from '../rig/mock.js';
 import { test_trigger_vevent } from '../rig/selftest-uapi.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, portOf, refused } from '../rig/suite.js';
 
 const DEPTH_MAX = 2 ** 19;
 
@@ -70,7 +60,7 @@ conformance('veventq-alloc', (test) => {
     const guest = makeGuest(t);
     for (const veventq_depth of [0, DEPTH_MAX + 1, 0xffff_ffff]) {
       assert.equal(alloc(t, guest, { veventq_depth }).code, 'EINVAL');
-      assert.equal(alloc(t, guest, { veventq_depth, viommu_id: UNKNOWN_ID }).code, 'EINVAL');
+      assert.equal(alloc(t, guest, { veventq_depth, viommu_id: NO_ID }).code, 'EINVAL');
     }
   });
 
@@ -78,13 +68,13 @@ conformance('veventq-alloc', (test) => {
     const guest = makeGuest(t);
     for (const bad of [{ flags: 1 }, { __reserved: 1 }, { type: 0 }]) {
       assert.equal(alloc(t, guest, bad).code, 'EOPNOTSUPP');
-      assert.equal(alloc(t, guest, { ...bad, veventq_depth: 0, viommu_id: UNKNOWN_ID }).code, 'EOPNOTSUPP');
+      assert.equal(alloc(t, guest, { ...bad, veventq_depth: 0, viommu_id: NO_ID }).code, 'EOPNOTSUPP');
     }
   });
 
   test('unknown-viommu', 'no such vIOMMU is ENOENT; an id of another kind too', (t) => {
     const guest = makeGuest(t);
-    for (const viommu_id of [UNKNOWN_ID, guest.parent.id, guest.device.id]) {
+    for (const viommu_id of [NO_ID, guest.parent.id, guest.device.id]) {
       assert.equal(alloc(t, guest, { viommu_id }).code, 'ENOENT');
     }
   });

@@ -2,20 +2,10 @@
 import assert from 'node:assert/strict';
 import type { Vevent, Veventq } from '../../lib/index.js';
 import { iommufd_vevent_header } from '../../lib/uapi/index.js';
-import {
-  makeGuest,
-  PAYLOAD,
-  plugDevice,
-  portOf,
-  raiseEvents,
-  rawRead,
-  settle,
-  VEVENTQ_TYPE,
-  VIRT_ID,
-} from '../rig/guest.js';
+import { makeGuest, PAYLOAD, plugDevice, raiseEvents, rawRead, settle, VEVENTQ_TYPE, VIRT_ID } from '../rig/guest.js';
 import { tryTestCmd } from '../rig/mock.js';
 import { iommu_viommu_event_selftest, test_trigger_vevent } from '../rig/selftest-uapi.js';
-import { type Bench, conformance } from '../rig/suite.js';
+import { type Bench, conformance, portOf } from '../rig/suite.js';
 
 const EVENT = iommufd_vevent_header.size + PAYLOAD;
 

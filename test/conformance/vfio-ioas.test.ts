@@ -1,8 +1,7 @@
 // IOMMU_VFIO_IOAS.
 import assert from 'node:assert/strict';
 import { IOMMU_VFIO_IOAS, iommufd_vfio_ioas_op } from '../../lib/uapi/index.js';
-import { NO_ID } from '../rig/address-space.js';
-import { type Bench, conformance } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID } from '../rig/suite.js';
 
 const {
   IOMMU_VFIO_IOAS_GET: GET,

@@ -1,9 +1,9 @@
 // IOMMU_VIOMMU_ALLOC on the mock: what it takes, what it refuses, and the driver data that goes both ways.
 import assert from 'node:assert/strict';
 import { IOMMU_VIOMMU_ALLOC, iommu_viommu_type } from '../../lib/uapi/index.js';
-import { MMAP_PAIR, makeGuest, UNKNOWN_ID, UNKNOWN_TYPE, VIOMMU_TYPE, viommuData } from '../rig/guest.js';
+import { MMAP_PAIR, makeGuest, UNKNOWN_TYPE, VIOMMU_TYPE, viommuData } from '../rig/guest.js';
 import { iommu_viommu_selftest } from '../rig/selftest-uapi.js';
-import { type Bench, conformance, refused } from '../rig/suite.js';
+import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 /** A device and a nesting parent, and no vIOMMU. */
 function makeParent(t: Bench) {
@@ -64,26 +64,26 @@ conformance('viommu-alloc', (test) => {
   test('flags', 'flags are EOPNOTSUPP, before ids are looked at', (t) => {
     const { input } = makeParent(t);
     assert.equal(t.ioctl(IOMMU_VIOMMU_ALLOC, { ...input, flags: 1 }).code, 'EOPNOTSUPP');
-    assert.equal(t.ioctl(IOMMU_VIOMMU_ALLOC, { ...input, flags: 1, dev_id: UNKNOWN_ID }).code, 'EOPNOTSUPP');
+    assert.equal(t.ioctl(IOMMU_VIOMMU_ALLOC, { ...input, flags: 1, dev_id: NO_ID }).code, 'EOPNOTSUPP');
   });
 
   test('unknown-device', 'no such device is ENOENT; an id of another kind too', (t) => {
     const { input, parent } = makeParent(t);
-    assert.equal(t.ioctl(IOMMU_VIOMMU_ALLOC, { ...input, dev_id: UNKNOWN_ID }).code, 'ENOENT');
+    assert.equal(t.ioctl(IOMMU_VIOMMU_ALLOC, { ...input, dev_id: NO_ID }).code, 'ENOENT');
     assert.equal(t.ioctl(IOMMU_VIOMMU_ALLOC, { ...input, dev_id: parent.id }).code, 'ENOENT');
   });
 
   test('unknown-hwpt', 'no such page table is ENOENT; an address space and a device too', (t) => {
     const { input, ioas, device } = makeParent(t);
-    for (const hwpt_id of [UNKNOWN_ID, ioas.id, device.id]) {
+    for (const hwpt_id of [NO_ID, ioas.id, device.id]) {
       assert.equal(t.ioctl(IOMMU_VIOMMU_ALLOC, { ...input, hwpt_id }).code, 'ENOENT');
     }
   });
 
   test('order', 'the device is looked up first, then the type, then the page table', (t) => {
     const { input } = makeParent(t);
-    const bad = { hwpt_id: UNKNOWN_ID, type: UNKNOWN_TYPE };
-    assert.equal(t.ioctl(IOMMU_VIOMMU_ALLOC, { ...input, ...bad, dev_id: UNKNOWN_ID }).code, 'ENOENT');
+    const bad = { hwpt_id: NO_ID, type: UNKNOWN_TYPE };
+    assert.equal(t.ioctl(IOMMU_VIOMMU_ALLOC, { ...input, ...bad, dev_id: NO_ID }).code, 'ENOENT');
     assert.equal(t.ioctl(IOMMU_VIOMMU_ALLOC, { ...input, ...bad }).code, 'EOPNOTSUPP');
   });
 

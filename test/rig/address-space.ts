@@ -3,26 +3,15 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { DmaMemory, HwptPaging } from '../../lib/index.js';
-import { errnoName, type Ioctl } from '../../lib/uapi/index.js';
-import { Host, type Port, type Seam } from '../../lib/unsafe.js';
+import type { Ioctl } from '../../lib/uapi/index.js';
+import { Host, type Seam } from '../../lib/unsafe.js';
 import { MOCK_APERTURE, tryTestCmd } from './mock.js';
 import { test_add_reserved, test_check_map } from './selftest-uapi.js';
-import type { Bench } from './suite.js';
+import { type Bench, codeOf, PAGE_SIZE, portOf } from './suite.js';
 
-export const PAGE = 4096;
 export const U64_MAX = 0xffff_ffff_ffff_ffffn;
-/** An id that no object has. */
-export const NO_ID = 0x7fff_0000;
 /** An IOVA that stays usable when a mock device is attached. */
 export const IOVA = MOCK_APERTURE.start;
-
-function codeOf(result: number): string {
-  return result < 0 ? errnoName(result) : 'ok';
-}
-
-export function portOf(t: Bench): Port {
-  return { seam: t.rig.seam, fd: t.iommufd.fd };
-}
 
 /** Whether the page table maps the IOVAs to this memory: 'ok', or what the mock answered. */
 export function translation(
@@ -31,7 +20,7 @@ export function translation(
   iova: bigint,
   memory: DmaMemory,
   offset = 0,
-  length = PAGE,
+  length = PAGE_SIZE,
 ): string {
   const uptr = memory.address + BigInt(offset);
   const input = { id: hwpt.id, iova, length: BigInt(length), uptr };

@@ -1,10 +1,9 @@
 // Devices that fault on demand, and the queue their page requests go to.
 import assert from 'node:assert/strict';
 import type { PageFaultGroup } from '../../lib/index.js';
-import { portOf } from './guest.js';
 import { testCmd } from './mock.js';
 import { test_trigger_iopf } from './selftest-uapi.js';
-import type { Bench } from './suite.js';
+import { type Bench, portOf } from './suite.js';
 
 export interface Fault {
   readonly addr?: bigint;

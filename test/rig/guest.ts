@@ -2,10 +2,9 @@
 import assert from 'node:assert/strict';
 import type { Device, DmaMemory, HwptNested, HwptPaging, HwQueue, Ioas, MmioRegion, Viommu } from '../../lib/index.js';
 import { errnoName } from '../../lib/uapi/index.js';
-import type { Port } from '../../lib/unsafe.js';
 import { MOCK_APERTURE, type MockDevice, type MockDeviceOptions, testCmd } from './mock.js';
 import * as mock from './selftest-uapi.js';
-import type { Bench } from './suite.js';
+import { type Bench, PAGE, portOf } from './suite.js';
 
 const numbers = mock.iommu_test_numbers.values;
 
@@ -15,8 +14,6 @@ export const VEVENTQ_TYPE = numbers.IOMMU_VEVENTQ_TYPE_SELFTEST;
 export const NESTED_TYPE = numbers.IOMMU_HWPT_DATA_SELFTEST;
 /** A number that no kind has. */
 export const UNKNOWN_TYPE = 0x7777_7777;
-/** An id that no object has. */
-export const UNKNOWN_ID = 0x7fff_0000;
 /** Bytes of an event's payload. */
 export const PAYLOAD = mock.iommu_viommu_event_selftest.size;
 /** Where the vIOMMU's driver data tells the mmap pair. */
@@ -26,7 +23,6 @@ export const MMAP_PAIR = {
 };
 /** The first IOVA the mock takes: the guest's memory starts here. */
 export const BASE = MOCK_APERTURE.start;
-export const PAGE = 4096n;
 
 /** Driver data of a vIOMMU that asks for registers. */
 export function viommuData(inData = 0): Uint8Array {
@@ -91,10 +87,6 @@ export function plugDevice(guest: Pick<Guest, 'viommu' | 'device'>, virtId = VIR
   const nested = makeNested(guest.viommu, guest.device);
   guest.device.attach(nested);
   return nested;
-}
-
-export function portOf(t: Bench, fd = t.iommufd.fd): Port {
-  return { seam: t.rig.seam, fd };
 }
 
 /** Makes the vIOMMU raise events about the device. */

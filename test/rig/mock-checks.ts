@@ -1,10 +1,10 @@
 // The mock's own operations as cases want them: each answers 'ok' or the errno's name.
 import type { Device, HwptPaging, Ioas } from '../../lib/index.js';
-import { errnoName, type Fields, type Input, type Layout, type Values } from '../../lib/uapi/index.js';
-import type { Attachments, Port } from '../../lib/unsafe.js';
+import type { Fields, Input, Layout, Values } from '../../lib/uapi/index.js';
+import type { Attachments } from '../../lib/unsafe.js';
 import { tryTestCmd } from './mock.js';
 import * as mock from './selftest-uapi.js';
-import type { Answer, Bench } from './suite.js';
+import { type Answer, type Bench, codeOf, portOf } from './suite.js';
 
 export const SELFTEST = mock.iommu_test_numbers.values;
 
@@ -18,10 +18,6 @@ export function idOf(target: Target): number {
   return typeof target === 'number' ? target : target.id;
 }
 
-export function portOf(t: Bench): Port {
-  return { seam: t.rig.seam, fd: t.iommufd.fd };
-}
-
 /** A sub-operation of IOMMU_TEST_CMD on the case's iommufd. */
 export function ask<F extends Fields>(
   t: Bench,
@@ -31,7 +27,7 @@ export function ask<F extends Fields>(
   attachments?: Attachments,
 ): Answer<F> {
   const { result, out } = tryTestCmd(portOf(t), op, layout, input, attachments);
-  return { code: result < 0 ? errnoName(result) : 'ok', out: out as Values<F> };
+  return { code: codeOf(result), out: out as Values<F> };
 }
 
 /** Whether the page table maps `length` bytes from `iova` on to the memory at `address`: EINVAL if not. */

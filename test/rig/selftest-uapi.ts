@@ -291,7 +291,7 @@ export const mock_limits = constants('mock_limits', 'How many of a kind there ar
 });
 
 export const iommu_test_numbers = constants('iommu_test_numbers', 'Types and values of the mock.', {
-  IOMMU_TEST_PASID_RESERVED: [1024, 'Set aside for a test of replacing; the mock treats it as any other'],
+  IOMMU_TEST_PASID_RESERVED: [1024, 'Set aside for a test of replacing; to the mock it is like the others'],
   IOMMU_HW_INFO_TYPE_SELFTEST: 0xfeed_beef,
   IOMMU_HW_INFO_SELFTEST_REGVAL: 0xdead_beef,
   IOMMU_HWPT_DATA_SELFTEST: 0xdead,

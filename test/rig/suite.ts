@@ -3,9 +3,16 @@
 import assert from 'node:assert/strict';
 import type { DmaMemory, Iommufd, MemoryOptions } from '../../lib/index.js';
 import { errnoName, type Fields, type Input, IOMMU_DESTROY, type Ioctl, type Values } from '../../lib/uapi/index.js';
-import { type Attachments, tryCall } from '../../lib/unsafe.js';
+import { type Attachments, type Port, tryCall } from '../../lib/unsafe.js';
 import { MockDevice, type MockDeviceOptions } from './mock.js';
 import { type Capability, type Rig, rig } from './rig.js';
+
+/** Bytes of a page, as sizes of memory are told. */
+export const PAGE_SIZE = 4096;
+/** The same, as IOVAs and lengths of mappings are told. */
+export const PAGE = 4096n;
+/** An id that no object has. */
+export const NO_ID = 0x7fff_0000;
 
 /** A call's outcome: 'ok' or the errno's name, and the struct as it came back. */
 export interface Answer<F extends Fields> {
@@ -62,7 +69,7 @@ export class Bench {
 
   /** An ioctl past the objects, on this case's iommufd or another fd. */
   ioctl<F extends Fields>(op: Ioctl<F>, input: Input<F>, attachments?: Attachments, fd = this.iommufd.fd): Answer<F> {
-    const { result, out } = tryCall({ seam: this.rig.seam, fd }, op, input, attachments);
+    const { result, out } = tryCall(portOf(this, fd), op, input, attachments);
     return { code: codeOf(result), out };
   }
 
@@ -112,8 +119,14 @@ export class Bench {
   }
 }
 
-function codeOf(result: number): string {
+/** 'ok', or the errno's name. */
+export function codeOf(result: number): string {
   return result < 0 ? errnoName(result) : 'ok';
+}
+
+/** Where raw calls go: the case's iommufd, or another fd. */
+export function portOf(t: Bench, fd = t.iommufd.fd): Port {
+  return { seam: t.rig.seam, fd };
 }
 
 export type Case = (bench: Bench) => void | Promise<void>;

@@ -1,3 +1,4 @@
+// The rooms of docs/architecture.md: who may import whom, and that the public package leads to no seam.
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';

@@ -1,3 +1,4 @@
+// The arena: a stack of places in memory that the kernel may be given.
 import assert from 'node:assert/strict';
 import { Arena } from '../../lib/host/arena.js';
 import { generator } from './stage.js';

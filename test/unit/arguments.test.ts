@@ -1,3 +1,4 @@
+// Argument checks: every refusal has a code and names the argument.
 import assert from 'node:assert/strict';
 import {
   checkOptions,
@@ -109,7 +110,9 @@ describe('arguments', () => {
 
   it('takes a Buffer for bytes, and no other view or array', () => {
     const buffer = Buffer.from([1, 2]);
-    assert.equal(toBytes(buffer, 'x'), buffer);
+    const bytes = toBytes(buffer, 'x');
+    buffer.fill(0);
+    assert.deepEqual([...bytes], [1, 2], 'a copy');
     for (const value of [[1], new Uint16Array(1), new ArrayBuffer(1), 'ab']) {
       assert.equal(
         codeOf(() => toBytes(untyped(value), 'x')),

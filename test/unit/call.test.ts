@@ -1,3 +1,4 @@
+// The way of a call that is not hot: struct and attached bytes there and back, refusals, traces.
 import assert from 'node:assert/strict';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import {

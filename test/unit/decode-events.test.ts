@@ -1,3 +1,4 @@
+// vEVENTs and page faults, decoded from bytes laid out by hand.
 import assert from 'node:assert/strict';
 import {
   decodeEvent,

@@ -1,3 +1,4 @@
+// VFIO devices on the stub seam: opening, binding, attaching, and their end.
 import assert from 'node:assert/strict';
 import { HwptPaging } from '../../lib/objects/hwpt-paging.js';
 import { IOMMU_DESTROY, VFIO_DEVICE_ATTACH_IOMMUFD_PT, VFIO_DEVICE_BIND_IOMMUFD } from '../../lib/uapi/index.js';

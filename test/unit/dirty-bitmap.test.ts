@@ -1,3 +1,4 @@
+// Dirty bitmaps on the stub seam: which stretches are asked about, and how bits become ranges.
 import assert from 'node:assert/strict';
 import type { DirtyBitmap } from '../../lib/objects/dirty-bitmap.js';
 import { IOMMU_HWPT_GET_DIRTY_BITMAP, IOMMU_IOAS_UNMAP } from '../../lib/uapi/index.js';

@@ -1,3 +1,4 @@
+// Finding a device's node in a made-up sysfs, and what is said where something is missing.
 import assert from 'node:assert/strict';
 import { findVfioNode, pciAddress } from '../../lib/vfio/discovery.js';
 import { stage } from './stage.js';

@@ -1,3 +1,4 @@
+// What errors say: codes, hints, arguments, and their JSON.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -1,3 +1,4 @@
+// Ending the wait for events by an AbortSignal.
 import assert from 'node:assert/strict';
 import { DONE, reading, some } from './reading.js';
 import { turn } from './stage.js';

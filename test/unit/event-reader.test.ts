@@ -1,3 +1,4 @@
+// Reading an event fd: draining, waiting, and losing nothing in between.
 import assert from 'node:assert/strict';
 import { EventSource } from '../../lib/objects/event-reader.js';
 import { DONE, reading, some } from './reading.js';

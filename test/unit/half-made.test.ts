@@ -1,3 +1,4 @@
+// Where a step of making an object fails, nothing of it is left.
 import assert from 'node:assert/strict';
 import { Context } from '../../lib/objects/context.js';
 import { withEventFd } from '../../lib/objects/event-fd.js';

@@ -1,3 +1,4 @@
+// Invalidations on the stub seam: the bytes of entries, batches, and the count of what was done.
 import assert from 'node:assert/strict';
 import type { IommufdError } from '../../lib/host/errors.js';
 import { IOMMU_HWPT_INVALIDATE } from '../../lib/uapi/index.js';

@@ -1,3 +1,4 @@
+// Destroying and closing on the stub seam: order, holders, and refusals half-way.
 import assert from 'node:assert/strict';
 import { IOMMU_DESTROY } from '../../lib/uapi/index.js';
 import { codeOf, codeOfAsync, deviceStage, leftovers, NOTHING, stage, turn, viommuStage } from './stage.js';

@@ -1,3 +1,4 @@
+// Mapping and unmapping on the stub seam: which call is made, and what keeps the memory.
 import assert from 'node:assert/strict';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { CallTrace } from '../../lib/index.js';
@@ -202,7 +203,7 @@ describe('mapping on the thread pool', () => {
     assert.deepEqual([seam.made('IOMMU_IOAS_MAP_FILE').length, ram.mappings], [0, 0]);
   });
 
-  it('gives the memory back when the address space goes while the call is under way', async () => {
+  it('keeps the address space while the call is under way: its id must not become another one’s', async () => {
     const { host, ioas, seam } = mapping();
     const ram = host.allocateMemory(4096);
     const pending = ioas.mapAsync(ram);
@@ -210,10 +211,34 @@ describe('mapping on the thread pool', () => {
       seam.holdPool = seam.prefaults.length > 0;
       await turn(1);
     }
-    ioas.destroy();
+    assert.equal(
+      codeOf(() => ioas.destroy()),
+      'ERR_IOMMUFD_BUSY',
+    );
     seam.deliver();
-    await codeOfAsync(pending);
+    await pending;
+    assert.equal(ram.mappings, 1);
+    ioas.destroy();
     assert.equal(ram.mappings, 0);
+  });
+
+  it('keeps what was mapped in its place after it was overtaken by an unmapping', async () => {
+    const { host, ioas, seam } = mapping();
+    const [first, second] = [host.allocateMemory(4096), host.allocateMemory(4096)];
+    const pending = ioas.mapAsync(first, { iova: 0x1000n });
+    while (seam.made('IOMMU_IOAS_MAP_FILE').length === 0) {
+      seam.holdPool = seam.prefaults.length > 0;
+      await turn(1);
+    }
+    // The kernel has mapped it already; this process does not know yet.
+    ioas.unmap(0x1000n, 4096);
+    ioas.map(second, { iova: 0x1000n });
+    seam.deliver();
+    await pending;
+    second.free();
+    assert.equal([...seam.regions].filter(({ kind }) => kind === 'memory').length, 2, 'the kernel has the second');
+    ioas.unmap(0x1000n, 4096);
+    assert.deepEqual([first.mappings, second.mappings, ioas.mappingCount], [0, 0, 0]);
   });
 
   it('keeps memory that is freed meanwhile until the mapping is undone', async () => {

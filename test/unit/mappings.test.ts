@@ -1,3 +1,4 @@
+// The table of what is mapped where.
 import assert from 'node:assert/strict';
 import { U64_MAX } from '../../lib/host/arguments.js';
 import type { MemoryHold } from '../../lib/host/memory.js';

@@ -1,3 +1,4 @@
+// DmaMemory and MMIO windows on the stub seam: bounds, shares and ends.
 import assert from 'node:assert/strict';
 import { MmioMapping, MmioRegion } from '../../lib/host/mmio.js';
 import { codeOf, codeOfAsync, leftovers, stage, viommuStage } from './stage.js';

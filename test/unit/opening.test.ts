@@ -1,3 +1,4 @@
+// Opening and adopting an iommufd, and things that belong to another iommufd or host.
 import assert from 'node:assert/strict';
 import { UsageError } from '../../lib/host/errors.js';
 import { Iommufd } from '../../lib/objects/iommufd.js';

@@ -1,3 +1,4 @@
+// README.md and its neighbours keep their word: the examples, commands and files they name are there.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -39,6 +40,13 @@ function npmCommands(body: string): string[] {
     .filter((line) => /^npm\b/.test(line));
 }
 
+/** The files of the project that a text links to or names: every path in it that begins with one of our folders. */
+function namedFiles(markdown: string): string[] {
+  const links = [...markdown.matchAll(/\]\((?!https?:|#)([^)#]+)/g)];
+  const paths = [...markdown.matchAll(/`((?:lib|native|test|docs|examples|bench|scripts|\.ci)\/[\w./-]*)/g)];
+  return [...links, ...paths].flatMap((match) => match[1] ?? []);
+}
+
 describe('README', () => {
   before(() => assert(existsSync(path.join(root, 'README.md')), 'there is no README.md'));
 
@@ -64,6 +72,20 @@ describe('README', () => {
       const name = /^npm (?:run )?(\S+)/.exec(command)?.[1] ?? '';
       assert(Object.hasOwn(scripts, name) || ci.includes(command), `${command} is in neither package.json nor .ci/run`);
     }
+  });
+
+  it('names only files that there are, as do the pages beside it', () => {
+    for (const page of ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'docs/architecture.md', 'docs/uapi.md']) {
+      for (const file of namedFiles(text(page))) {
+        const from = file.startsWith('.') && !file.startsWith('.ci') ? path.dirname(page) : '';
+        assert(existsSync(path.join(root, from, file)), `${page} names ${file}`);
+      }
+    }
+    assert.deepEqual(namedFiles('[a](docs/a.md#b), [c](https://c), `lib/d.ts`, `lib/e`'), [
+      'docs/a.md',
+      'lib/d.ts',
+      'lib/e',
+    ]);
   });
 
   it('is read as it is written', () => {

@@ -1,3 +1,4 @@
+// Struct layouts: sizes and offsets by C's rules, encoding and decoding.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import {

@@ -1,7 +1,7 @@
 # Sourced by the scripts here: packages of a newer Debian suite, without touching the machine's own package set.
 # The suite gets its own source list and its own state folder below the cache; the mirror is the machine's own.
 
-cache=${IOMMUFD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/iommufd-node}
+cache=${IOMMUFD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/iommufd-node}
 
 debian_mirror() {
   apt-get indextargets --format '$(REPO_URI) $(ORIGIN)' 'Created-By: Packages' |
@@ -10,10 +10,15 @@ debian_mirror() {
 
 # suite_apt SUITE TOOL ARGS...: apt-get or apt-cache, looking at that suite only.
 suite_apt() {
-  local suite=$1 tool=$2 state=$cache/apt/$1
+  local suite=$1 tool=$2 state=$cache/apt/$1 mirror
   shift 2
+  mirror=$(debian_mirror)
+  if [ -z "$mirror" ]; then
+    echo 'apt knows no mirror of Debian: its lists are empty (apt-get update), or this is another system (--kernel IMAGE)' >&2
+    return 1
+  fi
   mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
-  printf 'deb [signed-by=%s] %s %s main\n' /usr/share/keyrings/debian-archive-keyring.gpg "$(debian_mirror)" "$suite" \
+  printf 'deb [signed-by=%s] %s %s main\n' /usr/share/keyrings/debian-archive-keyring.gpg "$mirror" "$suite" \
     > "$state/sources.list"
   "$tool" -o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null \
     -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
@@ -38,7 +43,7 @@ suite_version() {
 suite_unpack() {
   local work
   mkdir -p "$4"
-  work=$(mktemp -d "$4/.deb.XXXXXX")
+  work=$(mktemp -d -p "$4")
   (cd "$work" && suite_apt "$1" apt-get -qq download "$2=$3" >&2) || { rm -rf "$work"; return 1; }
   dpkg-deb -x "$work"/*.deb "$4" && rm -rf "$work"
 }

@@ -1,5 +1,6 @@
 // `npm run test:kernel`: builds (or finds) the kernel, boots it, and runs the conformance suite on its /dev/iommu.
 // `npm run start:vm`: the same machine, running one program.
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -10,7 +11,8 @@ const checkout = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../
 
 const USAGE = `options:
   --kernel IMAGE     boot this kernel image instead of building one
-  --grep TEXT        run only cases whose name contains TEXT
+  --grep TEXT        run only cases whose name contains TEXT; none is an error
+  --results FILE     write a line of JSON a case there: lanes are compared by it
   --program FILE     run this program instead of the suite; what follows -- goes to it
   --machine NAME     mock (default) or vtd: an Intel IOMMU with QEMU's edu device at 0000:00:05.0
   --timeout SECONDS  stop the machine after this long (600)`;
@@ -21,6 +23,7 @@ function options() {
       options: {
         kernel: { type: 'string' },
         grep: { type: 'string' },
+        results: { type: 'string' },
         program: { type: 'string' },
         machine: { type: 'string', default: 'mock' },
         timeout: { type: 'string', default: '600' },
@@ -43,10 +46,13 @@ echo vfio-pci > /sys/bus/pci/devices/0000:00:05.0/driver_override
 echo 0000:00:05.0 > /sys/bus/pci/drivers_probe
 `;
 
+/** Where the suite writes its cases: files in /run/results come back. */
+const CASES = 'cases.jsonl';
+
 function suiteCommand(grep: string | undefined): string {
   const filter = grep === undefined ? '' : `--fgrep ${quote(grep)}`;
-  const mocha = `node node_modules/mocha/bin/mocha.js --no-config --timeout 60000 --reporter dist/test/rig/reporter.js`;
-  return `IOMMUFD_RIG=kernel IOMMUFD_RESULTS=/run/results/cases.jsonl ${mocha} ${filter} 'dist/test/conformance/**/*.test.js'\n`;
+  const mocha = `node node_modules/mocha/bin/mocha.js --no-config --fail-zero --timeout 60000 --reporter dist/test/rig/reporter.js`;
+  return `IOMMUFD_RIG=kernel IOMMUFD_RESULTS=/run/results/${CASES} ${mocha} ${filter} 'dist/test/conformance/**/*.test.js'\n`;
 }
 
 /** Lines of the kernel's log that mean a defect: of the kernel, or of what we did to it. */
@@ -64,15 +70,19 @@ async function main(): Promise<number> {
   const kernel = values.kernel ?? kernelImage(checkout);
   const command =
     program === undefined ? suiteCommand(grep) : `node ${[program, ...positionals].map(quote).join(' ')}\n`;
-  const result = await boot({
-    machine: machine satisfies MachineName,
-    kernel,
-    checkout,
-    command: machine === 'vtd' ? BIND_EDU + command : command,
-    hugePages: 16,
-    timeoutSeconds: Number(values.timeout),
-    onLine: (line) => console.log(line),
-  });
+  const result = await boot(
+    {
+      machine: machine satisfies MachineName,
+      kernel,
+      checkout,
+      command: machine === 'vtd' ? BIND_EDU + command : command,
+      hugePages: 16,
+      timeoutSeconds: Number(values.timeout),
+      onLine: (line) => console.log(line),
+    },
+    [CASES],
+  );
+  if (values.results !== undefined) writeFileSync(values.results, result.files[CASES] ?? '');
   const bad = complaints(result.dmesg);
   for (const line of bad) console.error(`the kernel complained: ${line}`);
   if (result.status === undefined) console.error('the machine ended before its command did');
