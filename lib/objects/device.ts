@@ -14,6 +14,7 @@ import {
   checkAlive,
   checkSame,
   type Holder,
+  idOf,
   KernelObject,
   removeHolder,
   whileUsed,
@@ -102,7 +103,7 @@ export class Device extends KernelObject {
         ? {}
         : { flags: iommufd_hw_info_flags.values.IOMMU_HW_INFO_FLAG_INPUT_TYPE, in_data_type: hwInfoType(type) };
     checkAlive(this);
-    const input = { dev_id: this.id, data_len: room.length, ...asked };
+    const input = { dev_id: idOf(this), data_len: room.length, ...asked };
     const out = call(this.#context, IOMMU_GET_HW_INFO, input, { data_uptr: room });
     return decodeHwInfo(out, room);
   }
@@ -122,14 +123,14 @@ export class Device extends KernelObject {
   /** As `attach`, but a refusal is answered, not thrown. */
   tryAttach(pageTable: PageTable, options: AttachOptions = {}): AttachResult {
     const { attacher, pasid } = this.#checkAttach(pageTable, options);
-    return this.#attached(pageTable, pasid, attacher.attach(pageTable.id, pasid));
+    return this.#attached(pageTable, pasid, attacher.attach(idOf(pageTable), pasid));
   }
 
   /** As `attach`, on the thread pool: attaching to an address space pins all its memory. */
   async attachAsync(pageTable: PageTable, options: AttachOptions = {}): Promise<HwptPaging | HwptNested> {
     const { attacher, pasid } = this.#checkAttach(pageTable, options);
     const work = async () => {
-      const answer = await attacher.attachAsync(pageTable.id, pasid);
+      const answer = await attacher.attachAsync(idOf(pageTable), pasid);
       // Unbound meanwhile: the kernel detached it.
       checkAlive(this);
       // Before anybody who waits for the thread pool goes on: closeAsync detaches what it knows of.

@@ -7,7 +7,7 @@ import type { Region } from '../host/seam.js';
 import * as uapi from '../uapi/iommufd.js';
 import { allocateBlock, call, freeBlock } from './call.js';
 import type { Context } from './context.js';
-import { checkAlive, type KernelObject } from './kernel-object.js';
+import { checkAlive, idOf, type KernelObject } from './kernel-object.js';
 import type { MappedRun, MappingTable } from './mappings.js';
 
 export interface DirtyBitmapOptions {
@@ -116,7 +116,7 @@ export class DirtyBitmap {
       // A listener to traces may have ended either.
       this.#checkAlive();
       call(this.#context, uapi.IOMMU_HWPT_GET_DIRTY_BITMAP, {
-        hwpt_id: this.#hwpt.id,
+        hwpt_id: idOf(this.#hwpt),
         flags,
         iova,
         length,

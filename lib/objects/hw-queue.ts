@@ -6,7 +6,7 @@ import type { MmioRegion } from '../host/mmio.js';
 import { IOMMU_HW_QUEUE_ALLOC } from '../uapi/iommufd.js';
 import { call } from './call.js';
 import { defaultHwQueueType, type HwQueueTypeName, hwQueueType } from './hardware-types.js';
-import { checkAlive, context, holders, KernelObject } from './kernel-object.js';
+import { checkAlive, context, holders, idOf, KernelObject } from './kernel-object.js';
 import type { MmapOptions, MmapRegion, Viommu } from './viommu.js';
 
 export interface HwQueueOptions {
@@ -92,7 +92,7 @@ export function allocHwQueue(viommu: Viommu, options: HwQueueOptions): HwQueue {
       `vIOMMU type ${viommu.viommuType} has no hardware queue known here: give the type`,
     );
   }
-  const input = { viommu_id: viommu.id, type, index, nesting_parent_iova: iova, length };
+  const input = { viommu_id: idOf(viommu), type, index, nesting_parent_iova: iova, length };
   const out = call(context(viommu), IOMMU_HW_QUEUE_ALLOC, input);
   return new HwQueue(viommu, out.out_hw_queue_id, { type, index, iova, length });
 }

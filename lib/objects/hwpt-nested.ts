@@ -8,7 +8,7 @@ import { Device } from './device.js';
 import type { FaultQueue } from './fault-queue.js';
 import { faultFields, type HwptPaging } from './hwpt-paging.js';
 import { type InvalidateRequest, type InvalidateResult, invalidate, tryInvalidate } from './invalidation.js';
-import { checkAlive, checkSame, context, KernelObject } from './kernel-object.js';
+import { checkAlive, checkSame, context, idOf, KernelObject } from './kernel-object.js';
 import type { Viommu } from './viommu.js';
 
 /** Options of every nested page table. */
@@ -164,8 +164,8 @@ export function allocNestedHwpt(parent: HwptPaging | Viommu, device: Device, opt
   const fault = faultFields(parent, faultQueue);
   const input = {
     flags: fault.flags | pasid,
-    dev_id: device.id,
-    pt_id: parent.id,
+    dev_id: idOf(device),
+    pt_id: idOf(parent),
     data_type: type,
     data_len: bytes.length,
     fault_id: fault.fault_id,

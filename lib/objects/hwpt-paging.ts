@@ -10,7 +10,7 @@ import { FaultQueue } from './fault-queue.js';
 import { allocNestedHwpt, driverData, type HwptNested, type NestedOptions } from './hwpt-nested.js';
 import type { Ioas } from './ioas.js';
 import { mappingsOf } from './ioas.js';
-import { checkAlive, checkSame, context, forgetObject, KernelObject, whileUsed } from './kernel-object.js';
+import { checkAlive, checkSame, context, forgetObject, idOf, KernelObject, whileUsed } from './kernel-object.js';
 import { allocViommu, type Viommu, type ViommuOptions } from './viommu.js';
 
 export interface HwptOptions {
@@ -68,7 +68,7 @@ export class HwptPaging extends KernelObject {
     checkAlive(this);
     const flag = uapi.iommufd_hwpt_set_dirty_tracking_flags.values.IOMMU_HWPT_DIRTY_TRACKING_ENABLE;
     const flags = toBoolean(enabled, 'enabled', true) ? flag : 0;
-    call(this.#context, uapi.IOMMU_HWPT_SET_DIRTY_TRACKING, { hwpt_id: this.id, flags });
+    call(this.#context, uapi.IOMMU_HWPT_SET_DIRTY_TRACKING, { hwpt_id: idOf(this), flags });
   }
 
   /**
@@ -144,7 +144,7 @@ function prepare(ioas: Ioas, device: Device, options: HwptOptions): Prepared {
   checkAlive(ioas);
   checkSame(ioas, device, 'device');
   const fault = faultFields(ioas, faultQueue);
-  const common = { flags: flags | fault.flags, dev_id: device.id, pt_id: ioas.id, fault_id: fault.fault_id };
+  const common = { flags: flags | fault.flags, dev_id: idOf(device), pt_id: idOf(ioas), fault_id: fault.fault_id };
   const uses = faultQueue === undefined ? [ioas, device] : [ioas, device, faultQueue];
   const prepared = { uses, nestParent: nestParent === true, faultQueue };
   if (driver === undefined) return { ...prepared, input: common, attachments: {} };
@@ -158,7 +158,7 @@ export function faultFields(owner: KernelObject, queue: FaultQueue | undefined):
   if (queue === undefined) return { flags: 0, fault_id: 0 };
   if (!(queue instanceof FaultQueue)) throw invalidType('faultQueue', 'a FaultQueue', queue);
   checkSame(owner, queue, 'faultQueue');
-  return { flags: FLAGS.IOMMU_HWPT_FAULT_ID_VALID, fault_id: queue.id };
+  return { flags: FLAGS.IOMMU_HWPT_FAULT_ID_VALID, fault_id: idOf(queue) };
 }
 
 function made(ioas: Ioas, id: number, { nestParent, faultQueue }: Prepared): HwptPaging {

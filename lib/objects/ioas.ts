@@ -17,7 +17,7 @@ import type { Context } from './context.js';
 import type { Device } from './device.js';
 import { allocHwpt, allocHwptAsync, type HwptOptions, type HwptPaging } from './hwpt-paging.js';
 import type { Iommufd } from './iommufd.js';
-import { checkAlive, checkSame, gone, KernelObject } from './kernel-object.js';
+import { checkAlive, checkSame, gone, idOf, KernelObject } from './kernel-object.js';
 import { type MapOptions, Mapper, mapFlags } from './mapper.js';
 import type { MappingTable } from './mappings.js';
 
@@ -144,7 +144,7 @@ export class Ioas extends KernelObject {
    */
   unsafeMapFd(fd: number, start: U64, options: UnsafeMapOptions): bigint {
     const { length, ...range } = mapRange(options);
-    const file = { ioas_id: this.id, fd: toFd(fd, 'fd'), start: toU64(start, 'start') };
+    const file = { ioas_id: idOf(this), fd: toFd(fd, 'fd'), start: toU64(start, 'start') };
     checkAlive(this);
     const input = { ...file, length, ...range };
     return this.#mapper.mapUnsafe(length, () => call(this.#context, uapi.IOMMU_IOAS_MAP_FILE, input).iova);
@@ -159,7 +159,7 @@ export class Ioas extends KernelObject {
    */
   unsafeMapAddress(address: U64, options: UnsafeMapOptions): bigint {
     const { length, ...range } = mapRange(options);
-    const input = { ioas_id: this.id, user_va: toU64(address, 'address'), length, ...range };
+    const input = { ioas_id: idOf(this), user_va: toU64(address, 'address'), length, ...range };
     checkAlive(this);
     return this.#mapper.mapUnsafe(length, () => call(this.#context, uapi.IOMMU_IOAS_MAP, input).iova);
   }
@@ -179,7 +179,7 @@ export class Ioas extends KernelObject {
     // After the options: reading them may run code of the caller's.
     checkAlive(this);
     checkSame(this, source, 'source');
-    const input = { flags, dst_ioas_id: this.id, src_ioas_id: source.id, length, dst_iova, src_iova: sourceIova };
+    const input = { flags, dst_ioas_id: idOf(this), src_ioas_id: idOf(source), length, dst_iova, src_iova: sourceIova };
     const ask = () => call(this.#context, uapi.IOMMU_IOAS_COPY, input).dst_iova;
     return this.#mapper.copyFrom(source.#mapper, sourceIova, length, ask);
   }
@@ -214,7 +214,7 @@ export class Ioas extends KernelObject {
     checkAlive(this);
     for (let slots = 16; ; ) {
       const room = new Uint8Array(slots * uapi.iommu_iova_range.size);
-      const input = { ioas_id: this.id, num_iovas: slots };
+      const input = { ioas_id: idOf(this), num_iovas: slots };
       const { result, out } = tryCall(this.#context, uapi.IOMMU_IOAS_IOVA_RANGES, input, { allowed_iovas: room });
       if (result === EMSGSIZE) {
         // Another thread may attach devices meanwhile: ask for a little more than was needed.
@@ -247,7 +247,7 @@ export class Ioas extends KernelObject {
       uapi.iommu_iova_range.encode(view, i * uapi.iommu_iova_range.size, range);
     });
     checkAlive(this);
-    const input = { ioas_id: this.id, num_iovas: list.length };
+    const input = { ioas_id: idOf(this), num_iovas: list.length };
     call(this.#context, uapi.IOMMU_IOAS_ALLOW_IOVAS, input, { allowed_iovas: bytes });
   }
 
@@ -275,7 +275,7 @@ export class Ioas extends KernelObject {
   physicalAddress(iova: U64, length: U64): { readonly address: bigint; readonly length: bigint } {
     checkAlive(this);
     const out = call(this.#context, uapi.IOMMU_IOAS_NOIOMMU_GET_PA, {
-      ioas_id: this.id,
+      ioas_id: idOf(this),
       iova: toU64(iova, 'iova'),
       length: toU64(length, 'length'),
     });
@@ -301,7 +301,7 @@ export class Ioas extends KernelObject {
     return call(this.#context, uapi.IOMMU_OPTION, {
       option_id: uapi.iommufd_option.values.IOMMU_OPTION_HUGE_PAGES,
       op: uapi.iommufd_option_ops.values[op],
-      object_id: this.id,
+      object_id: idOf(this),
       val64: value,
     }).val64;
   }

@@ -25,7 +25,10 @@ export interface Ending {
 }
 
 const ENOENT = -2;
+/** The key of Node's `util.inspect` and console.log for an object's own idea of itself. */
+const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 
+let idOfObject: (object: KernelObject) => number;
 let contextOf: (object: KernelObject) => Context;
 let holdersOf: (object: KernelObject) => Set<Holder>;
 let isGone: (object: KernelObject) => boolean;
@@ -33,12 +36,10 @@ let use: (object: KernelObject, by: 1 | -1) => void;
 let forget: (object: KernelObject) => void;
 
 export abstract class KernelObject implements Holder {
-  /** The kernel's id for it, unique within the iommufd. */
-  declare readonly id: number;
-  /** The iommufd it belongs to. */
-  declare readonly iommufd: Iommufd;
   /** The kernel's name for its kind: 'ioas', 'hwpt-paging', 'viommu', 'hw-queue'... */
   abstract readonly type: string;
+  readonly #id: number;
+  readonly #iommufd: Iommufd;
   readonly #context: Context;
   readonly #holds: readonly KernelObject[];
   readonly #holders = new Set<Holder>();
@@ -48,6 +49,7 @@ export abstract class KernelObject implements Holder {
   #state: 'alive' | 'going' | 'gone' = 'alive';
 
   static {
+    idOfObject = (object) => object.#id;
     contextOf = (object) => object.#context;
     holdersOf = (object) => object.#holders;
     isGone = (object) => object.#state !== 'alive' || object.#context.closed;
@@ -65,16 +67,23 @@ export abstract class KernelObject implements Holder {
     holds: readonly KernelObject[],
     ending: Ending = {},
   ) {
-    // Not to be changed: what the kernel is asked about an object and what is kept for it must stay the same thing.
-    const value = { enumerable: true, writable: false, configurable: false };
-    Object.defineProperties(this, { id: { ...value, value: id }, iommufd: { ...value, value: iommufd } });
+    this.#id = id;
+    this.#iommufd = iommufd;
     this.#context = context;
-    this.#holds = Object.freeze([...holds]);
+    this.#holds = holds;
     this.#ending = ending;
     for (const held of holds) held.#holders.add(this);
     context.objects.add(this);
   }
 
+  /** The kernel's id for it, unique within the iommufd. */
+  get id(): number {
+    return this.#id;
+  }
+  /** The iommufd it belongs to. */
+  get iommufd(): Iommufd {
+    return this.#iommufd;
+  }
   /** Whether it is gone: destroyed, or its iommufd closed. */
   get destroyed(): boolean {
     return isGone(this);
@@ -87,11 +96,11 @@ export abstract class KernelObject implements Holder {
 
   /** What it was made from, and what else it keeps alive. */
   get parents(): readonly KernelObject[] {
-    return this.#holds;
+    return [...this.#holds];
   }
 
   describe(): string {
-    return `${this.type} ${this.id}`;
+    return `${this.type} ${this.#id}`;
   }
 
   /**
@@ -114,7 +123,7 @@ export abstract class KernelObject implements Holder {
     this.#state = 'going';
     let result = 0;
     try {
-      result = this.#ending.inKernel?.() ?? tryCall(this.#context, IOMMU_DESTROY, { id: this.id }).result;
+      result = this.#ending.inKernel?.() ?? tryCall(this.#context, IOMMU_DESTROY, { id: this.#id }).result;
     } finally {
       if (this.#state === 'going') this.#state = 'alive';
     }
@@ -122,7 +131,7 @@ export abstract class KernelObject implements Holder {
     if (result < 0) {
       const holders = this.heldBy;
       const extra = holders.length > 0 ? `held by ${holders.join(', ')}` : undefined;
-      throw new IommufdError('IOMMU_DESTROY', result, { id: this.id, type: this.type }, extra);
+      throw new IommufdError('IOMMU_DESTROY', result, { id: this.#id, type: this.type }, extra);
     }
   }
 
@@ -144,6 +153,11 @@ export abstract class KernelObject implements Holder {
     this[Symbol.dispose]();
   }
 
+  /** What console.log shows. */
+  [INSPECT](): unknown {
+    return this.toJSON();
+  }
+
   toJSON(): Record<string, unknown> {
     const { type, id, destroyed: gone, heldBy } = this;
     return { type, id, destroyed: gone, madeFrom: this.#holds.map((held) => held.describe()), heldBy };
@@ -158,6 +172,14 @@ export abstract class KernelObject implements Holder {
     this.#holders.clear();
     this.#ending.after?.();
   }
+}
+
+/**
+ * The id to ask the kernel about an object by. Not the property: a program may shadow that, and what the kernel is asked
+ * about and what is kept for it must stay the same thing.
+ */
+export function idOf(object: KernelObject): number {
+  return idOfObject(object);
 }
 
 /** The shared state behind an object: for this package's own files. */

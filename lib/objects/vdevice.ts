@@ -4,7 +4,7 @@ import { invalidType } from '../host/errors.js';
 import { IOMMU_VDEVICE_ALLOC } from '../uapi/iommufd.js';
 import { call } from './call.js';
 import { Device } from './device.js';
-import { checkAlive, checkSame, context, KernelObject } from './kernel-object.js';
+import { checkAlive, checkSame, context, idOf, KernelObject } from './kernel-object.js';
 import type { Viommu } from './viommu.js';
 
 export interface VdeviceOptions {
@@ -37,7 +37,7 @@ export function allocVdevice(viommu: Viommu, device: Device, options: VdeviceOpt
   // After the options: reading them may run code of the caller's.
   checkAlive(viommu);
   checkSame(viommu, device, 'device');
-  const input = { viommu_id: viommu.id, dev_id: device.id, virt_id: virtId };
+  const input = { viommu_id: idOf(viommu), dev_id: idOf(device), virt_id: virtId };
   const out = call(context(viommu), IOMMU_VDEVICE_ALLOC, input);
   return new Vdevice(viommu, device, out.out_vdevice_id, virtId);
 }

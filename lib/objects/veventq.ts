@@ -7,7 +7,7 @@ import { parseVevents, type Vevent } from './decode-events.js';
 import { withEventFd } from './event-fd.js';
 import { EventReader, type EventSource, type ReadEventsOptions } from './event-reader.js';
 import { defaultVeventqType, VEVENT_PAYLOAD, type ViommuTypeName, veventqType } from './hardware-types.js';
-import { checkAlive, context, KernelObject } from './kernel-object.js';
+import { checkAlive, context, idOf, KernelObject } from './kernel-object.js';
 import type { Viommu } from './viommu.js';
 
 export interface VeventqOptions {
@@ -106,7 +106,7 @@ export function allocVeventq(viommu: Viommu, options: VeventqOptions): Veventq {
   // After the options: reading them may run code of the caller's.
   checkAlive(viommu);
   const ctx = context(viommu);
-  const out = call(ctx, IOMMU_VEVENTQ_ALLOC, { viommu_id: viommu.id, type, veventq_depth: depth });
+  const out = call(ctx, IOMMU_VEVENTQ_ALLOC, { viommu_id: idOf(viommu), type, veventq_depth: depth });
   const { out_veventq_id: id, out_veventq_fd: fd } = out;
   return withEventFd(ctx, id, fd, (source) => new Veventq(viommu, id, { source, type, payload, depth }));
 }

@@ -5,7 +5,7 @@ import { call, refusal, tryCall } from './call.js';
 import type { Context } from './context.js';
 import { Ioas } from './ioas.js';
 import type { Iommufd } from './iommufd.js';
-import { checkAlive, context } from './kernel-object.js';
+import { checkAlive, context, idOf } from './kernel-object.js';
 
 const OP = iommufd_vfio_ioas_op.values;
 const ENODEV = -19;
@@ -42,6 +42,6 @@ export class VfioCompat {
     if (context(ioas) !== this.#context) {
       throw new UsageError('ERR_IOMMUFD_FOREIGN_CONTEXT', `ioas (${ioas.describe()}) belongs to another iommufd`);
     }
-    call(this.#context, IOMMU_VFIO_IOAS, { op: OP.IOMMU_VFIO_IOAS_SET, ioas_id: ioas.id });
+    call(this.#context, IOMMU_VFIO_IOAS, { op: OP.IOMMU_VFIO_IOAS_SET, ioas_id: idOf(ioas) });
   }
 }

@@ -11,7 +11,16 @@ import { allocHwQueue, type HwQueue, type HwQueueOptions } from './hw-queue.js';
 import { allocNestedHwpt, type HwptNested, type NestedOptions } from './hwpt-nested.js';
 import type { HwptPaging } from './hwpt-paging.js';
 import { type InvalidateRequest, type InvalidateResult, invalidate, tryInvalidate } from './invalidation.js';
-import { addHolder, checkAlive, checkSame, context, type Holder, KernelObject, removeHolder } from './kernel-object.js';
+import {
+  addHolder,
+  checkAlive,
+  checkSame,
+  context,
+  type Holder,
+  idOf,
+  KernelObject,
+  removeHolder,
+} from './kernel-object.js';
 import { allocVdevice, type Vdevice, type VdeviceOptions } from './vdevice.js';
 import { allocVeventq, type Veventq, type VeventqOptions } from './veventq.js';
 
@@ -207,7 +216,7 @@ export function allocViommu(hwpt: HwptPaging, device: Device, options: ViommuOpt
   // After the options: reading them may run code of the caller's.
   checkAlive(hwpt);
   checkSame(hwpt, device, 'device');
-  const input = { type, dev_id: device.id, hwpt_id: hwpt.id, data_len: data.length };
+  const input = { type, dev_id: idOf(device), hwpt_id: idOf(hwpt), data_len: data.length };
   const out = call(context(hwpt), uapi.IOMMU_VIOMMU_ALLOC, input, data.length > 0 ? { data_uptr: data } : {});
   const region = pair === undefined ? undefined : regionIn(data, pair);
   return new Viommu(hwpt, out.out_viommu_id, { type, data, region });
