@@ -5,7 +5,7 @@ import { IommufdError, invalidType, outOfRange } from '../host/errors.js';
 import * as uapi from '../uapi/iommufd.js';
 import { publish, tracing } from './call.js';
 import type { Context } from './context.js';
-import { checkAlive, type KernelObject } from './kernel-object.js';
+import { checkAlive, idOf, type KernelObject } from './kernel-object.js';
 
 /** One VT-d first-stage invalidation: pages from an address on, or everything. */
 export type VtdInvalidation =
@@ -140,7 +140,7 @@ export function tryInvalidate(ctx: Context, object: KernelObject, request: Inval
     // After the request: reading it may run code of the caller's, and so may listeners to traces.
     checkAlive(object);
     const count = Math.min(perCall, total - done);
-    const { completed, refusal } = invalidateBatch(ctx, object.id, entries, done * entries.entryLength, count);
+    const { completed, refusal } = invalidateBatch(ctx, idOf(object), entries, done * entries.entryLength, count);
     done += completed;
     if (refusal === undefined) {
       // A driver that does nothing and calls it success is not asked for ever.
