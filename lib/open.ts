@@ -51,7 +51,15 @@ export class Host {
    * EACCES (no permission), EBUSY (open elsewhere)
    */
   openDevice(address: string): VfioDevice {
-    return openVfioDevice(this.#seam, address);
+    return openVfioDevice(this.#seam, address, 'iommu');
+  }
+
+  /**
+   * As `openDevice`, for a device without an IOMMU too (VFIO's noiommu mode, Linux 7.3). Unsafe: such a device sees
+   * physical addresses (`ioas.physicalAddress`) and reaches all of memory, whatever is mapped.
+   */
+  unsafeOpenDevice(address: string): VfioDevice {
+    return openVfioDevice(this.#seam, address, 'unsafe-without');
   }
 
   /**

@@ -14,7 +14,7 @@ import {
   vfio_device_attach_flags,
   vfio_device_detach_flags,
 } from '../uapi/vfio.js';
-import { findVfioNode, pciAddress } from './discovery.js';
+import { findVfioNode, isNoiommuNode, pciAddress } from './discovery.js';
 
 const O_RDWR = 2;
 
@@ -162,14 +162,23 @@ function attachInput(pageTable: number, pasid: number | undefined): { flags?: nu
   return pasid === undefined ? { pt_id: pageTable } : { flags: ATTACH_PASID, pt_id: pageTable, pasid };
 }
 
-/** `host.openDevice`. */
-export function openVfioDevice(seam: Seam, address: string): VfioDevice {
+/** Whether a device whose DMA nothing translates will do. */
+export type IommuNeed = 'iommu' | 'unsafe-without';
+
+/** `host.openDevice` and `host.unsafeOpenDevice`. */
+export function openVfioDevice(seam: Seam, address: string, need: IommuNeed): VfioDevice {
   if (typeof address !== 'string') throw invalidType('address', 'a PCI address or the path of a node', address);
   const pci = pciAddress(address);
   if (pci === undefined && !address.startsWith('/')) {
     throw outOfRange('address', "a PCI address ('0000:01:00.0') or an absolute path", address);
   }
   const path = pci === undefined ? address : findVfioNode(seam, pci);
+  if (need === 'iommu' && isNoiommuNode(seam, path)) {
+    throw new UsageError(
+      'ERR_IOMMUFD_UNAVAILABLE',
+      `${address} has no IOMMU: its DMA reaches all of memory. host.unsafeOpenDevice opens it all the same`,
+    );
+  }
   const fd = seam.open(path, O_RDWR);
   if (fd < 0) throw new IommufdError('open', fd, { path });
   return new VfioDevice(seam, fd, address);

@@ -48,3 +48,31 @@ export function findVfioNode(seam: Seam, address: string): string {
   }
   return node;
 }
+
+/** Links that are followed before a path is taken for a loop, as the kernel does. */
+const MOST_LINKS = 40;
+
+function followLinks(seam: Seam, path: string): string {
+  for (let left = MOST_LINKS; left > 0; left--) {
+    const target = seam.readLink(path);
+    if (typeof target === 'number') return path;
+    path = target.startsWith('/') ? target : `${path.slice(0, path.lastIndexOf('/'))}/${target}`;
+  }
+  return path;
+}
+
+/**
+ * Whether a node is that of a device without an IOMMU, whatever the node is called: sysfs lists those by their device
+ * numbers, with names of their own.
+ */
+export function isNoiommuNode(seam: Seam, path: string): boolean {
+  const status = seam.status(followLinks(seam, path));
+  if (typeof status === 'number') return false;
+  const names = seam.list('/sys/class/vfio-dev');
+  if (typeof names === 'number') return false;
+  return names.some((name) => {
+    if (!name.startsWith('noiommu-')) return false;
+    const number = seam.readText(`/sys/class/vfio-dev/${name}/dev`);
+    return typeof number === 'string' && number.trim() === `${status.major}:${status.minor}`;
+  });
+}

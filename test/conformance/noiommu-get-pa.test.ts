@@ -59,7 +59,27 @@ conformance('noiommu-get-pa', (test) => {
     assert.equal(t.ioctl(IOMMU_IOAS_NOIOMMU_GET_PA, { ...bad, flags: 0, length: 1n, iova: 0n }).code, 'ENOENT');
   });
 
-  test('translates', 'answers the physical address for a device without an IOMMU', { needs: 'noiommu-device' }, () => {
-    assert.fail('no rig hands out a device without an IOMMU');
+  test('translates', 'answers the physical address for a device without an IOMMU', { needs: 'noiommu-device' }, (t) => {
+    const address = t.rig.noiommuDevice() ?? '';
+    const nic = t.rig.host.unsafeOpenDevice(address);
+    t.later(() => nic[Symbol.dispose]());
+    nic.bind(t.iommufd);
+    const { ioas } = mapped(t);
+    nic.attach(ioas);
+    const page = ioas.physicalAddress(IOVA, 1);
+    assert.equal(page.length, 1n);
+    assert.equal(page.address % 4096n, 0n);
+    assert(page.address > 0n);
+    const inside = ioas.physicalAddress(IOVA + 0x123n, 0x10);
+    assert.deepEqual(inside, { address: page.address + 0x123n, length: 0x10n });
+    const most = ioas.physicalAddress(IOVA, 0x10000);
+    assert.equal(most.address, page.address);
+    assert(most.length >= 4096n && most.length <= 0x10000n && most.length % 4096n === 0n, `${most.length}`);
+    refused('ENOENT', () => ioas.physicalAddress(IOVA + 0x10000n, 1));
+  });
+
+  test('unsafe-by-name', 'such a device is not opened but by an unsafe name', { needs: 'noiommu-device' }, (t) => {
+    const error = refused('ERR_IOMMUFD_UNAVAILABLE', () => t.rig.host.openDevice(t.rig.noiommuDevice() ?? ''));
+    assert.match(error.message, /unsafeOpenDevice/);
   });
 });

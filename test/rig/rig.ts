@@ -20,8 +20,18 @@ export interface Rig {
   readonly seam: Seam;
   /** Why the rig cannot do this; undefined if it can. */
   lacks(capability: Capability): string | undefined;
+  /** The PCI address of a device without an IOMMU, where there is one. */
+  noiommuDevice(): string | undefined;
   /** What must be the same after a test as before: fds and regions in use. */
   census(): Readonly<Record<string, number>>;
+}
+
+/** The PCI device behind the first node that VFIO names as one without an IOMMU. */
+function noiommuDevice(seam: Seam): string | undefined {
+  const names = seam.list('/sys/class/vfio-dev');
+  const name = typeof names === 'number' ? undefined : names.find((one) => one.startsWith('noiommu-'));
+  const device = name === undefined ? -1 : seam.readLink(`/sys/class/vfio-dev/${name}/device`);
+  return typeof device === 'string' ? device.split('/').at(-1) : undefined;
 }
 
 /** The real kernel: needs CONFIG_IOMMUFD_TEST. */
@@ -38,11 +48,12 @@ function kernelRig(): Rig {
         case 'unprivileged':
           return 'the suite runs as root, for whom pinned memory is not limited';
         case 'noiommu-device':
-          return 'there is no device without an IOMMU on this machine';
+          return noiommuDevice(seam) === undefined ? 'no device without an IOMMU is bound to vfio-pci' : undefined;
         case 'huge-pages':
           return seam.readText('/proc/sys/vm/nr_hugepages') === '0\n' ? 'no huge pages are reserved' : undefined;
       }
     },
+    noiommuDevice: () => noiommuDevice(seam),
     census: () => ({ fds: native.ownedFds(), regions: native.liveRegions() }),
   };
 }

@@ -52,6 +52,26 @@ describe('discovery', () => {
     assert.equal(findVfioNode(seam, ADDRESS), '/dev/vfio/devices/noiommu-vfio0');
   });
 
+  it('opens a device without an IOMMU by an unsafe name only, whatever leads to its node', () => {
+    const { host, seam } = stage();
+    const node = '/dev/vfio/devices/noiommu-vfio0';
+    const paths = machine({
+      [`${SYSFS}/vfio-dev`]: { list: ['noiommu-vfio0'] },
+      [`${SYSFS}/vfio-dev/noiommu-vfio0/dev`]: { text: '511:0' },
+      '/sys/class/vfio-dev': { list: ['noiommu-vfio0', 'vfio7'] },
+      '/sys/class/vfio-dev/noiommu-vfio0/dev': { text: '511:0\n' },
+      [node]: place('character-device', 511, 0),
+      '/dev/harmless': { link: 'vfio/devices/noiommu-vfio0' },
+      '/dev/copy': place('character-device', 511, 0),
+    }).paths;
+    for (const [path, entry] of paths) seam.paths.set(path, entry);
+    for (const name of [ADDRESS, node, '/dev/harmless', '/dev/copy']) {
+      assert.throws(() => host.openDevice(name), { code: 'ERR_IOMMUFD_UNAVAILABLE', message: /unsafeOpenDevice/ });
+    }
+    host.unsafeOpenDevice(node).close();
+    host.openDevice(NODE).close();
+  });
+
   it('opens it by its address', () => {
     const { host, seam } = stage();
     for (const [path, entry] of machine().paths) seam.paths.set(path, entry);

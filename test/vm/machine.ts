@@ -8,11 +8,14 @@ import path from 'node:path';
 const BEGIN = '@@@ begin';
 const END = '@@@ end';
 
-/** `mock`: no IOMMU but the kernel's own mock. `vtd`: an emulated Intel IOMMU with QEMU's edu device behind it. */
+/**
+ * `mock`: no IOMMU but the kernel's own mock, and QEMU's edu device without any. `vtd`: an emulated Intel IOMMU with edu
+ * behind it.
+ */
 export type MachineName = 'mock' | 'vtd';
 
 const DEVICES: Readonly<Record<MachineName, readonly string[]>> = {
-  mock: [],
+  mock: ['-device', 'edu,addr=5'],
   vtd: [
     '-device',
     'intel-iommu,intremap=on,caching-mode=on,device-iotlb=on,x-scalable-mode=on',
