@@ -92,7 +92,7 @@ interface DriverData {
 }
 
 /** The driver data that the options stand for. */
-export function nestedData(options: NestedOptions): DriverData {
+function nestedData(options: NestedOptions): DriverData {
   const common = ['pasid', 'faultQueue'];
   if (typeof options !== 'object' || options === null) throw invalidType('options', 'an object', options);
   if ('ste' in options) {

@@ -1,15 +1,9 @@
 // IOMMU_IOAS_COPY.
 import assert from 'node:assert/strict';
-import { IOMMU_IOAS_COPY, iommufd_ioas_map_flags } from '../../lib/uapi/index.js';
-import { IOVA, translation, U64_MAX } from '../rig/address-space.js';
+import { IOMMU_IOAS_COPY } from '../../lib/uapi/index.js';
+import { FIXED, IOVA, RW, translation, U64_MAX } from '../rig/address-space.js';
 import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
-const {
-  IOMMU_IOAS_MAP_FIXED_IOVA: FIXED,
-  IOMMU_IOAS_MAP_READABLE: READABLE,
-  IOMMU_IOAS_MAP_WRITEABLE: WRITEABLE,
-} = iommufd_ioas_map_flags.values;
-const RW = READABLE | WRITEABLE;
 const THERE = 0x5000_0000n;
 
 /** Memory mapped at IOVA of one address space, and another that is empty. */

@@ -1,19 +1,24 @@
 // IOMMU_IOAS_MAP_FILE: memory by its file, which outlives the process.
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
-import { IOMMU_IOAS_MAP, IOMMU_IOAS_MAP_FILE, iommufd_ioas_map_flags } from '../../lib/uapi/index.js';
-import { hostWithout, IOVA, translation, U64_MAX } from '../rig/address-space.js';
+import { IOMMU_IOAS_MAP, IOMMU_IOAS_MAP_FILE } from '../../lib/uapi/index.js';
+import { FIXED, hostWithout, IOVA, RW, translation, U64_MAX } from '../rig/address-space.js';
 import { MOCK_PAGE_SIZE } from '../rig/mock.js';
 import { type Bench, conformance, NO_ID, PAGE, PAGE_SIZE, refused } from '../rig/suite.js';
 
-const {
-  IOMMU_IOAS_MAP_FIXED_IOVA: FIXED,
-  IOMMU_IOAS_MAP_READABLE: READABLE,
-  IOMMU_IOAS_MAP_WRITEABLE: WRITEABLE,
-} = iommufd_ioas_map_flags.values;
-const RW = READABLE | WRITEABLE;
 /** A file descriptor that nobody has. */
 const NO_FD = 0x7fff_fff0;
+
+/** An address space and memory of a host whose kernel has no IOAS_MAP_FILE; `asked` collects what it is asked. */
+function olderKernel(t: Bench) {
+  const asked: number[] = [];
+  const host = hostWithout(t, IOMMU_IOAS_MAP_FILE, asked);
+  const iommufd = host.openIommufd();
+  t.later(() => iommufd.close());
+  const ram = host.allocateMemory(0x4000);
+  t.later(() => ram.free());
+  return { ioas: iommufd.allocIoas(), ram, asked };
+}
 
 function space(t: Bench) {
   const ioas = t.iommufd.allocIoas();
@@ -207,13 +212,7 @@ conformance('ioas-map-file', (test) => {
   });
 
   test('fallback', 'where the kernel has no such call, memfd memory is mapped by its address', (t) => {
-    const asked: number[] = [];
-    const host = hostWithout(t, IOMMU_IOAS_MAP_FILE, asked);
-    const iommufd = host.openIommufd();
-    t.later(() => iommufd.close());
-    const ram = host.allocateMemory(0x4000);
-    t.later(() => ram.free());
-    const ioas = iommufd.allocIoas();
+    const { ioas, ram, asked } = olderKernel(t);
     assert.equal(ioas.map(ram, { iova: IOVA }), IOVA);
     assert.deepEqual(asked.slice(-2), [IOMMU_IOAS_MAP_FILE.request, IOMMU_IOAS_MAP.request]);
     assert.equal(ram.mappings, 1);
@@ -224,13 +223,7 @@ conformance('ioas-map-file', (test) => {
   });
 
   test('fallback-async', 'so does mapAsync', async (t) => {
-    const asked: number[] = [];
-    const host = hostWithout(t, IOMMU_IOAS_MAP_FILE, asked);
-    const iommufd = host.openIommufd();
-    t.later(() => iommufd.close());
-    const ram = host.allocateMemory(0x4000);
-    t.later(() => ram.free());
-    const ioas = iommufd.allocIoas();
+    const { ioas, ram, asked } = olderKernel(t);
     assert.equal(await ioas.mapAsync(ram, { iova: IOVA }), IOVA);
     assert.deepEqual(asked.slice(-2), [IOMMU_IOAS_MAP_FILE.request, IOMMU_IOAS_MAP.request]);
     assert.equal(ioas.unmapAll(), 0x4000n);

@@ -1,16 +1,9 @@
 // IOMMU_IOAS_MAP: memory by its address, and what is common to every way of mapping.
 import assert from 'node:assert/strict';
-import { IOMMU_IOAS_MAP, iommufd_ioas_map_flags } from '../../lib/uapi/index.js';
-import { IOVA, translation, U64_MAX } from '../rig/address-space.js';
+import { IOMMU_IOAS_MAP } from '../../lib/uapi/index.js';
+import { FIXED, IOVA, RW, translation, U64_MAX } from '../rig/address-space.js';
 import { MOCK_APERTURE, MOCK_PAGE_SIZE } from '../rig/mock.js';
 import { type Bench, conformance, NO_ID, PAGE, PAGE_SIZE, refused } from '../rig/suite.js';
-
-const {
-  IOMMU_IOAS_MAP_FIXED_IOVA: FIXED,
-  IOMMU_IOAS_MAP_READABLE: READABLE,
-  IOMMU_IOAS_MAP_WRITEABLE: WRITEABLE,
-} = iommufd_ioas_map_flags.values;
-const RW = READABLE | WRITEABLE;
 
 /** Memory without a file: it is mapped by address. */
 function plainMemory(t: Bench, size = 0x10000) {

@@ -3,11 +3,19 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { DmaMemory, HwptPaging } from '../../lib/index.js';
-import type { Ioctl } from '../../lib/uapi/index.js';
+import { type Ioctl, iommufd_ioas_map_flags } from '../../lib/uapi/index.js';
 import { Host, type Seam } from '../../lib/unsafe.js';
 import { MOCK_APERTURE, tryTestCmd } from './mock.js';
 import { test_add_reserved, test_check_map } from './selftest-uapi.js';
 import { type Bench, codeOf, PAGE_SIZE, portOf } from './suite.js';
+
+/** Flags of mapping and copying, by names short enough for cases. */
+export const {
+  IOMMU_IOAS_MAP_FIXED_IOVA: FIXED,
+  IOMMU_IOAS_MAP_READABLE: READABLE,
+  IOMMU_IOAS_MAP_WRITEABLE: WRITEABLE,
+} = iommufd_ioas_map_flags.values;
+export const RW = READABLE | WRITEABLE;
 
 export const U64_MAX = 0xffff_ffff_ffff_ffffn;
 /** An IOVA that stays usable when a mock device is attached. */
