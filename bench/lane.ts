@@ -1,10 +1,13 @@
 // Runs in a test machine, on the real kernel with its mock IOMMU; prints one JSON object a line. The objects are compared
 // with C making the same calls on the same iommufd, and with the addon called on structs that lie ready.
-import { type DmaMemory, type Ioas, type Iommufd, openHost } from '../lib/index.js';
+
+import { iommu_hwpt_invalidate_selftest, iommu_test_numbers } from '../lib/emulated/hardware/selftest/uapi.js';
+import { createEmulatedHost } from '../lib/emulated-host.js';
+import { type Iommufd, openHost } from '../lib/index.js';
 import { hostSeam, type Seam, uapi } from '../lib/unsafe.js';
 import { MockDevice } from '../test/rig/mock.js';
-import { iommu_hwpt_invalidate_selftest, iommu_test_numbers } from '../test/rig/selftest-uapi.js';
 import { cLoop } from './c-loops.js';
+import { mapContender, must } from './map-calls.js';
 import { type Contender, detachOneBuffer, loop, type Plan } from './measure.js';
 import { type Benchmark, conditions, type Line, rows } from './report.js';
 
@@ -14,38 +17,9 @@ const TARGET = 1.6;
 const IOVA = 0x100_0000;
 const SIZES = { '4 KiB': 4096, '2 MiB': 2 ** 21 } as const;
 const BACKINGS = { memfd: 'map-file', anonymous: 'map-address' } as const;
-const FIXED_READ_WRITE = 7;
 
 const host = openHost({ kind: 'kernel' });
 const seam = hostSeam(host);
-
-function must(result: number): void {
-  if (result < 0) throw new Error(`refused: ${uapi.errnoName(result)}`);
-}
-
-/** The addon's ioctl on structs that were encoded once. */
-function bareMapping(iommufd: Iommufd, ioas: Ioas, memory: DmaMemory, length: number): Contender {
-  const { arena } = seam;
-  const { fd } = iommufd;
-  const mapping = memory.backing === 'memfd' ? uapi.IOMMU_IOAS_MAP_FILE : uapi.IOMMU_IOAS_MAP;
-  const map = arena.take(mapping.layout.size);
-  const unmap = arena.take(uapi.IOMMU_IOAS_UNMAP.layout.size);
-  const common = { size: mapping.layout.size, flags: FIXED_READ_WRITE, ioas_id: ioas.id, iova: BigInt(IOVA) };
-  if (memory.backing === 'memfd') {
-    uapi.IOMMU_IOAS_MAP_FILE.layout.encode(arena.view, map, { ...common, fd: memory.fd, length: BigInt(length) });
-  } else {
-    uapi.IOMMU_IOAS_MAP.layout.encode(arena.view, map, { ...common, user_va: memory.address, length: BigInt(length) });
-  }
-  const { layout, request } = uapi.IOMMU_IOAS_UNMAP;
-  const range = { size: layout.size, ioas_id: ioas.id, iova: BigInt(IOVA), length: BigInt(length) };
-  layout.encode(arena.view, unmap, range);
-  return loop('seam.ioctl', (iterations) => {
-    for (let i = 0; i < iterations; i++) {
-      must(seam.ioctl(fd, mapping.request, map));
-      must(seam.ioctl(fd, request, unmap));
-    }
-  });
-}
 
 function mapping(iommufd: Iommufd, backing: keyof typeof BACKINGS, size: keyof typeof SIZES): Benchmark {
   const length = SIZES[size];
@@ -56,7 +30,7 @@ function mapping(iommufd: Iommufd, backing: keyof typeof BACKINGS, size: keyof t
     bench: `map and unmap ${size} of ${backing} memory`,
     contenders: [
       cLoop(BACKINGS[backing], { fd: iommufd.fd, numbers: [ioas.id, IOVA, length] }),
-      bareMapping(iommufd, ioas, memory, length),
+      mapContender('seam.ioctl', iommufd, memory, length),
       loop('ioas.map, ioas.unmap', (iterations) => {
         for (let i = 0; i < iterations; i++) {
           ioas.map(memory, { iova });
@@ -65,6 +39,20 @@ function mapping(iommufd: Iommufd, backing: keyof typeof BACKINGS, size: keyof t
       }),
     ],
     targets: { 'ioas.map, ioas.unmap': TARGET },
+  };
+}
+
+/** The same calls, answered by the kernel and by the emulated one. */
+function bothKernels(iommufd: Iommufd, backing: keyof typeof BACKINGS, size: keyof typeof SIZES): Benchmark {
+  const length = SIZES[size];
+  const emulated = createEmulatedHost();
+  return {
+    bench: `map and unmap ${size} of ${backing} memory, by either kernel`,
+    contenders: [
+      mapContender('real kernel', iommufd, host.allocateMemory(length, { backing }), length),
+      mapContender('emulated kernel', emulated.openIommufd(), emulated.allocateMemory(length, { backing }), length),
+    ],
+    targets: { 'emulated kernel': 1 },
   };
 }
 
@@ -121,6 +109,9 @@ function invalidation(iommufd: Iommufd, mock: MockDevice, count: number): Benchm
 function* benchmarks(iommufd: Iommufd): Generator<Benchmark> {
   for (const backing of ['memfd', 'anonymous'] as const) {
     for (const size of ['4 KiB', '2 MiB'] as const) yield mapping(iommufd, backing, size);
+  }
+  for (const backing of ['memfd', 'anonymous'] as const) {
+    for (const size of ['4 KiB', '2 MiB'] as const) yield bothKernels(iommufd, backing, size);
   }
   yield allocation(iommufd);
   const mock = new MockDevice(iommufd, seam);

@@ -13,6 +13,8 @@ export interface Row {
   readonly ratio: number;
   /** The ratio it must not exceed. */
   readonly target?: number;
+  /** The value it must not exceed, where no ratio says what is meant. */
+  readonly limit?: number;
   readonly met?: boolean;
 }
 
@@ -41,6 +43,8 @@ export interface Benchmark {
   readonly contenders: readonly Contender[];
   /** Ratios that contenders must not exceed, by their names. */
   readonly targets?: Readonly<Record<string, number>>;
+  /** Nanoseconds that they must not exceed, by their names. */
+  readonly limits?: Readonly<Record<string, number>>;
   /** How many times a contender's unit of work happens in one iteration. */
   readonly per?: number;
   readonly unit?: string;
@@ -48,7 +52,7 @@ export interface Benchmark {
 
 /** Runs one benchmark. */
 export function* rows(
-  { bench, contenders, targets = {}, per = 1, unit = 'ns' }: Benchmark,
+  { bench, contenders, targets = {}, limits = {}, per = 1, unit = 'ns' }: Benchmark,
   plan: Plan,
 ): Generator<Row> {
   const measured = compare(contenders, plan);
@@ -56,7 +60,10 @@ export function* rows(
   for (const { name, nanoseconds, ratio } of measured) {
     const target = targets[name];
     const row = { bench, subject: name, value: round(nanoseconds / per, 1), unit, against, ratio: round(ratio, 2) };
-    yield target === undefined ? row : { ...row, target, met: ratio <= target };
+    const limit = limits[name];
+    if (target !== undefined) yield { ...row, target, met: ratio <= target };
+    else if (limit !== undefined) yield { ...row, limit, met: nanoseconds <= limit };
+    else yield row;
   }
 }
 
@@ -95,9 +102,10 @@ function text(line: Line): string {
     const { conditions: name, node, cpu, rounds, iterations } = line;
     return `\n${name}: Node ${node}, ${cpu}, median of ${rounds} rounds of ${iterations}`;
   }
-  const { subject, value, unit, against, ratio, target, met } = line;
+  const { subject, value, unit, against, ratio, target, limit, met } = line;
   const figure = `${value.toFixed(1)} ${unit}`.padStart(18);
   const compared = subject === against ? '' : `${ratio.toFixed(2)} x ${against}`;
-  const verdict = target === undefined ? '' : `target ${target}: ${met ? 'met' : 'MISSED'}`;
+  const goal = target ?? limit;
+  const verdict = goal === undefined ? '' : `target ${goal}: ${met ? 'met' : 'MISSED'}`;
   return `    ${subject.padEnd(34)}${figure}  ${compared.padEnd(28)}${verdict}`.trimEnd();
 }

@@ -1,6 +1,7 @@
 // `npm run bench`: everything that can run here, side by side, with the ratios it is meant to reach.
 import { parseArgs } from 'node:util';
 import { compileLoops } from './c-loops.js';
+import { bytesPerMapping, crowds } from './emulated.js';
 import { events } from './events.js';
 import { inMachine, lacksMachine } from './machine.js';
 import { detachOneBuffer, type Plan } from './measure.js';
@@ -11,12 +12,14 @@ import { conditions, type Line, missed, printer, rows } from './report.js';
 const USAGE = `options:
   --format text|json   json: one object a line
   --native             only what needs no /dev/iommu
+  --emulated           only the emulated kernel
   --lane               only what runs in a test machine, on a real /dev/iommu
   --kernel IMAGE       boot this kernel image instead of building one
   --check              exit with an error where a target is missed`;
 
 const CALLS: Plan = { rounds: 101, iterations: 5_000, warmUp: 20 };
 const ACCESSES: Plan = { rounds: 101, iterations: 50_000, warmUp: 10 };
+const CROWDS: Plan = { rounds: 51, iterations: 5_000, warmUp: 10 };
 const BATCHES: Plan = { rounds: 51, iterations: 10, warmUp: 10 };
 
 function options() {
@@ -25,6 +28,7 @@ function options() {
       options: {
         format: { type: 'string', default: 'text' },
         native: { type: 'boolean', default: false },
+        emulated: { type: 'boolean', default: false },
         lane: { type: 'boolean', default: false },
         kernel: { type: 'string' },
         check: { type: 'boolean', default: false },
@@ -48,20 +52,38 @@ async function* native(): AsyncGenerator<Line> {
   yield* rows(events(), BATCHES);
 }
 
+function* emulated(): Generator<Line> {
+  detachOneBuffer();
+  yield conditions('emulated kernel', CROWDS);
+  // Before anything else is alive.
+  yield bytesPerMapping();
+  yield* rows(crowds(), CROWDS);
+}
+
 async function* lane(kernel: string | undefined): AsyncGenerator<Line> {
   const reason = lacksMachine();
   if (reason === undefined) yield* await inMachine(kernel);
   else yield { skipped: 'real kernel', reason };
 }
 
-async function* all(only: { native: boolean; lane: boolean; kernel?: string | undefined }): AsyncGenerator<Line> {
+interface Parts {
+  readonly native: boolean;
+  readonly emulated: boolean;
+  readonly lane: boolean;
+  readonly kernel?: string | undefined;
+}
+
+async function* all({ kernel, ...only }: Parts): AsyncGenerator<Line> {
+  const everything = !only.native && !only.emulated && !only.lane;
+  if (everything || only.emulated) yield* emulated();
+  if (!everything && !only.native && !only.lane) return;
   const reason = compileLoops();
   if (reason !== undefined) {
     yield { skipped: 'everything compared with C', reason };
     return;
   }
-  if (!only.lane) yield* native();
-  if (!only.native) yield* lane(only.kernel);
+  if (everything || only.native) yield* native();
+  if (everything || only.lane) yield* lane(kernel);
 }
 
 async function main(): Promise<number> {

@@ -1,15 +1,16 @@
-// What stands behind the example: a PCI device and its IOMMU, or the kernel's mock. It says which kinds of objects its
-// IOMMU takes; the story in vmm.ts is the same for all.
+// What stands behind the example: a PCI device and its IOMMU, the kernel's mock, or an emulated machine. It says which kinds
+// of objects its IOMMU takes; the story in vmm.ts is the same for all.
 import type { Device, Iommufd, NestedOptions, VeventqOptions, ViommuOptions } from 'iommufd';
+import { EmulatedHost } from 'iommufd/emulated';
 import { hostSeam } from 'iommufd/unsafe';
-import { MockDevice, testCmd } from '../test/rig/mock.js';
 import {
   iommu_hwpt_selftest,
   iommu_test_numbers,
   iommu_viommu_event_selftest,
   iommu_viommu_selftest,
   test_trigger_vevent,
-} from '../test/rig/selftest-uapi.js';
+} from '../lib/emulated/hardware/selftest/uapi.js';
+import { MockDevice, testCmd } from '../test/rig/mock.js';
 
 const MOCK = iommu_test_numbers.values;
 
@@ -24,6 +25,8 @@ export interface Board {
   nested(): NestedOptions;
   /** Makes the hardware report something. */
   raiseEvent(): void;
+  /** Makes the device write to memory by itself, and read it back. */
+  dma(iova: bigint, bytes: Uint8Array): Uint8Array;
 }
 
 class NotHere extends Error {
@@ -47,6 +50,9 @@ export function pciBoard(iommufd: Iommufd, address: string): Board {
     raiseEvent: () => {
       throw new NotHere('it takes a guest driver to make this device fault');
     },
+    dma: () => {
+      throw new NotHere("it takes this device's own driver to make it do DMA");
+    },
   };
 }
 
@@ -59,33 +65,60 @@ function hasCmdqv(device: Device): boolean {
   }
 }
 
+/** Kinds of objects that the kernel's mock IOMMU takes. */
+const mockKinds = {
+  nestsFromParent: false,
+  viommu: (): ViommuOptions => ({
+    type: MOCK.IOMMU_VIOMMU_TYPE_SELFTEST,
+    data: encode(iommu_viommu_selftest, { in_data: 0xcafe }),
+    mmapPair: {
+      offsetAt: iommu_viommu_selftest.at.out_mmap_offset,
+      lengthAt: iommu_viommu_selftest.at.out_mmap_length,
+    },
+  }),
+  veventq: (): VeventqOptions => ({
+    depth: 64,
+    type: MOCK.IOMMU_VEVENTQ_TYPE_SELFTEST,
+    payloadSize: iommu_viommu_event_selftest.size,
+  }),
+  hwQueue: () => ({ type: MOCK.IOMMU_HW_QUEUE_TYPE_SELFTEST }),
+  nested: (): NestedOptions => ({
+    data: { type: MOCK.IOMMU_HWPT_DATA_SELFTEST, bytes: encode(iommu_hwpt_selftest, { iotlb: 1 }) },
+  }),
+};
+
 /** The mock device of a kernel with CONFIG_IOMMUFD_TEST. */
 export function mockBoard(iommufd: Iommufd): Board {
   const seam = hostSeam(iommufd.host);
   const { device } = new MockDevice(iommufd, seam);
   return {
+    ...mockKinds,
     what: "the kernel's mock device",
     device,
-    nestsFromParent: false,
-    viommu: () => ({
-      type: MOCK.IOMMU_VIOMMU_TYPE_SELFTEST,
-      data: encode(iommu_viommu_selftest, { in_data: 0xcafe }),
-      mmapPair: {
-        offsetAt: iommu_viommu_selftest.at.out_mmap_offset,
-        lengthAt: iommu_viommu_selftest.at.out_mmap_length,
-      },
-    }),
-    veventq: () => ({
-      depth: 64,
-      type: MOCK.IOMMU_VEVENTQ_TYPE_SELFTEST,
-      payloadSize: iommu_viommu_event_selftest.size,
-    }),
-    hwQueue: () => ({ type: MOCK.IOMMU_HW_QUEUE_TYPE_SELFTEST }),
-    nested: () => ({
-      data: { type: MOCK.IOMMU_HWPT_DATA_SELFTEST, bytes: encode(iommu_hwpt_selftest, { iotlb: 1 }) },
-    }),
     raiseEvent: () => {
       testCmd({ seam, fd: iommufd.fd }, 'IOMMU_TEST_OP_TRIGGER_VEVENT', test_trigger_vevent, { dev_id: device.id });
+    },
+    dma: () => {
+      throw new NotHere("the kernel's mock device does no DMA");
+    },
+  };
+}
+
+/** The first device of an emulated machine; undefined on any other host. */
+export function emulatedBoard(iommufd: Iommufd): Board | undefined {
+  const { host } = iommufd;
+  const address = host instanceof EmulatedHost ? host.devices[0] : undefined;
+  if (!(host instanceof EmulatedHost) || address === undefined) return undefined;
+  const device = host.openDevice(address).bind(iommufd);
+  const itself = host.device(address);
+  return {
+    ...mockKinds,
+    what: `${address} of an emulated machine: a program, no hardware`,
+    device,
+    raiseEvent: () => itself.raiseEvent(),
+    dma: (iova, bytes) => {
+      itself.dmaWrite(iova, bytes);
+      return itself.dmaRead(iova, bytes.length);
     },
   };
 }

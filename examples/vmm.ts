@@ -1,12 +1,13 @@
 // A small VMM's life with an IOMMU, told as it happens: guest memory, page tables, a virtual IOMMU with a hardware queue
 // whose registers the guest gets, an event, and the way down. Read it from `main` on; each step is one call.
 //
-//   npm start                             on this machine's /dev/iommu, with the kernel's mock device
+//   npm start                             on this machine's /dev/iommu with the kernel's mock device; where there is none,
+//                                         on an emulated machine, and it says so
 //   npm start -- --device 0000:01:00.0    with a PCI device that vfio-pci drives
 //   npm run start:vm                      on a real kernel in QEMU: no hardware, no privilege needed
 import { parseArgs } from 'node:util';
 import { type Iommufd, openHost, type Vevent } from 'iommufd';
-import { type Board, mockBoard, pciBoard } from './boards.js';
+import { type Board, emulatedBoard, mockBoard, pciBoard } from './boards.js';
 
 /** Where the guest finds its memory: the IOVA of the nesting parent is the guest's physical address. */
 const GUEST_RAM = 0x4000_0000n;
@@ -75,6 +76,15 @@ async function life(iommufd: Iommufd, board: Board): Promise<void> {
     say(`page table ${made.id}; all guest memory is pinned now`);
     say(
       `usable IOVAs: ${ranges.map(({ start, last }) => `${hex(start)}-${hex(last)}`).join(', ')}, aligned to ${alignment}`,
+    );
+  });
+
+  await step('It does: the device writes by itself, and the guest reads (DMA)', () => {
+    const text = Buffer.from('written by the device');
+    const iova = GUEST_RAM + 0x10_0000n;
+    const back = board.dma(iova, text);
+    say(
+      `the guest finds "${Buffer.from(ram.read(iova - GUEST_RAM, text.length))}"; the device reads "${Buffer.from(back)}"`,
     );
   });
 
@@ -166,13 +176,14 @@ async function life(iommufd: Iommufd, board: Board): Promise<void> {
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { device: { type: 'string' } } });
   const host = openHost();
-  console.log(`Host: ${host.kind}`);
+  console.log(`Host: ${host.kind}${host.kind === 'emulated' ? ': a program plays the kernel and the hardware' : ''}`);
   // Closing the iommufd closes all that was made from it, the device too, whatever happened until then.
   const iommufd = host.openIommufd();
   try {
     const missing = iommufd.probe().filter(({ supported }) => !supported);
     for (const { name, since } of missing) console.log(`This kernel lacks ${name} (Linux ${since})`);
-    const board = values.device === undefined ? mockBoard(iommufd) : pciBoard(iommufd, values.device);
+    const board =
+      values.device === undefined ? (emulatedBoard(iommufd) ?? mockBoard(iommufd)) : pciBoard(iommufd, values.device);
     console.log(`Device: ${board.what}`);
     await life(iommufd, board);
   } finally {
@@ -185,8 +196,5 @@ try {
   await main();
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
-  if (error instanceof Error && 'code' in error && error.code === 'ERR_IOMMUFD_NO_HOST') {
-    console.error('\nThe same program runs on a real kernel in QEMU, without hardware: npm run start:vm');
-  }
   process.exitCode = 1;
 }

@@ -4,6 +4,7 @@ export { type CallArguments, IommufdError, type UsageCode, UsageError } from './
 export type { DmaMemory, MemoryOptions, PrefaultOptions } from './host/memory.js';
 export type { MmioRegion } from './host/mmio.js';
 export type { HostKind } from './host/seam.js';
+export { Host } from './host-object.js';
 export type { CallTrace } from './objects/call.js';
 export type {
   EventDetail,
@@ -47,5 +48,5 @@ export type { Vdevice, VdeviceOptions } from './objects/vdevice.js';
 export type { Veventq, VeventqOptions } from './objects/veventq.js';
 export type { VfioCompat } from './objects/vfio-compat.js';
 export type { MmapOptions, MmapRegion, Viommu, ViommuOptions } from './objects/viommu.js';
-export { Host, type OpenHostOptions, openHost } from './open.js';
+export { type OpenHostOptions, openHost } from './open.js';
 export type { VfioDevice } from './vfio/device.js';

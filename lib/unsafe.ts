@@ -8,9 +8,9 @@ export { Arena } from './host/arena.js';
 export { IommufdError } from './host/errors.js';
 export { kernelSeam } from './host/kernel.js';
 export type { Backing, FileStatus, HostKind, MemoryRequest, Region, Seam, Watch } from './host/seam.js';
+export { Host, hostSeam } from './host-object.js';
 export { type Attachments, call, type Outcome, type Port, refusal, tryCall, tryCallAsync } from './objects/call.js';
 export type { Attacher } from './objects/device.js';
-export { Host, hostSeam } from './open.js';
 export * as uapi from './uapi/index.js';
 
 /** A device bound to an iommufd by something else than VFIO, with the way to attach it. */

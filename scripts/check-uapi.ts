@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { iommufdConstants, iommufdIoctls, iommufdStructs } from '../lib/uapi/iommufd.js';
 import { type Constants, type Field, type Fields, fieldSize, type Ioctl, type Layout } from '../lib/uapi/layout.js';
 import { vfioConstants, vfioIoctls, vfioStructs } from '../lib/uapi/vfio.js';
-import { testConstants, testIoctls, testStructs } from '../test/rig/selftest-uapi.js';
+import { testConstants, testIoctls, testStructs } from '../lib/emulated/hardware/selftest/uapi.js';
 import { type CHeader, parseHeader } from './c-header.js';
 import { type Exclusion, IOMMUFD_EXCLUSIONS, TEST_EXCLUSIONS, VFIO_EXCLUSIONS } from './uapi-exclusions.js';
 

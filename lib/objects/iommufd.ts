@@ -1,7 +1,7 @@
 // An open /dev/iommu: the root of all objects.
 import { checkOptions, oneOf, toFd, toU32, toU64, type U64 } from '../host/arguments.js';
 import { IommufdError, invalidType } from '../host/errors.js';
-import { Host, hostSeam, openHost } from '../open.js';
+import { defaultHost, Host, hostSeam } from '../host-object.js';
 import * as uapi from '../uapi/iommufd.js';
 import type { Ioctl } from '../uapi/layout.js';
 import { call } from './call.js';
@@ -77,7 +77,7 @@ export class Iommufd {
    * @throws IommufdError EACCES (no permission), UsageError ERR_IOMMUFD_NO_HOST (there is none)
    */
   static open(options: IommufdOptions = {}): Iommufd {
-    return openHost().openIommufd(options);
+    return defaultHost().openIommufd(options);
   }
 
   /**
@@ -86,7 +86,7 @@ export class Iommufd {
    */
   static fromFd(fd: number, options: AdoptOptions = {}): Iommufd {
     checkOptions(options, ['host', 'ownership']);
-    const host = options.host ?? openHost();
+    const host = options.host ?? defaultHost();
     if (!(host instanceof Host)) throw invalidType('host', 'a Host', host);
     const number = toFd(fd, 'fd');
     const owned = oneOf(options.ownership ?? 'owned', ['owned', 'borrowed'], 'ownership') === 'owned';

@@ -1,9 +1,9 @@
 // An access, as a driver in the kernel has one (mdevs): reading, writing and pinning what an IOAS maps.
 import assert from 'node:assert/strict';
+import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import type { Ioas } from '../../lib/index.js';
 import { MOCK_APERTURE } from '../rig/mock.js';
 import { ask, checkMap, checkPins, idOf, NOWHERE, type Target } from '../rig/mock-checks.js';
-import * as mock from '../rig/selftest-uapi.js';
 import { type Bench, conformance, NO_ID, PAGE, refused } from '../rig/suite.js';
 
 const IOVA = MOCK_APERTURE.start;

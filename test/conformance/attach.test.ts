@@ -1,8 +1,8 @@
 // Attaching devices to page tables and address spaces, replacing, detaching, and what the kernel makes for it.
 import assert from 'node:assert/strict';
+import { test_mock_domain, test_mock_domain_replace } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { MOCK_APERTURE, MOCK_PAGE_SIZE } from '../rig/mock.js';
 import { ask, checkMap, checkPins, NOWHERE, nestedOptions, nestingParent } from '../rig/mock-checks.js';
-import { test_mock_domain, test_mock_domain_replace } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const IOVA = MOCK_APERTURE.start;

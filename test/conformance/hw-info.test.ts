@@ -1,8 +1,8 @@
 // IOMMU_GET_HW_INFO.
 import assert from 'node:assert/strict';
+import { iommu_test_hw_info } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { IOMMU_GET_HW_INFO, iommufd_hw_info_flags } from '../../lib/uapi/index.js';
 import { NOWHERE, SELFTEST } from '../rig/mock-checks.js';
-import { iommu_test_hw_info } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const { IOMMU_HW_INFO_FLAG_INPUT_TYPE: INPUT_TYPE } = iommufd_hw_info_flags.values;

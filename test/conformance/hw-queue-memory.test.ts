@@ -1,9 +1,9 @@
 // The memory of a hardware queue: mapped, readable, contiguous, and pinned for as long as the queue lives.
 import assert from 'node:assert/strict';
+import { test_check_map, test_check_refs } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { IOMMU_IOAS_MAP, iommufd_ioas_map_flags } from '../../lib/uapi/index.js';
 import { BASE, type Guest, makeGuest, makeViommu, QUEUE_TYPE } from '../rig/guest.js';
 import { MOCK_PAGE_SIZE, tryTestCmd } from '../rig/mock.js';
-import { test_check_map, test_check_refs } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, PAGE, portOf, refused } from '../rig/suite.js';
 
 /** Free IOVAs behind the guest's memory. */

@@ -1,9 +1,9 @@
 // IOMMU_HW_QUEUE_ALLOC: the vQUEUE's arguments, the order they are looked at, and the order queues come and go in.
 import assert from 'node:assert/strict';
+import { mock_limits } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { IommufdError } from '../../lib/index.js';
 import { IOMMU_HW_QUEUE_ALLOC, iommu_hw_queue_type } from '../../lib/uapi/index.js';
 import { BASE, type Guest, makeGuest, makeViommu, QUEUE_TYPE, UNKNOWN_TYPE } from '../rig/guest.js';
-import { mock_limits } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, NO_ID, PAGE, refused } from '../rig/suite.js';
 
 const U64_MAX = 0xffff_ffff_ffff_ffffn;

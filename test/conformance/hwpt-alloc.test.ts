@@ -1,9 +1,9 @@
 // IOMMU_HWPT_ALLOC over an IOAS: options, the order arguments are looked at, and what holds what.
 import assert from 'node:assert/strict';
+import { mock_iommupt } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { IOMMU_HWPT_ALLOC, iommufd_hwpt_alloc_flags } from '../../lib/uapi/index.js';
 import { MOCK_APERTURE, MOCK_PAGE_SIZE } from '../rig/mock.js';
 import { checkMap, checkPins, hwptData, NOWHERE, nestedOptions, nestingParent, SELFTEST } from '../rig/mock-checks.js';
-import { mock_iommupt } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const FLAGS = iommufd_hwpt_alloc_flags.values;

@@ -1,9 +1,9 @@
 // IOMMU_HWPT_INVALIDATE, on nested page tables and on vIOMMUs.
 import assert from 'node:assert/strict';
+import { iommu_test_invalidate_flags } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { IommufdError } from '../../lib/index.js';
 import { IOMMU_HWPT_INVALIDATE } from '../../lib/uapi/index.js';
 import { cacheWith, iotlbWith, NOWHERE, nestedOptions, nestingParent, SELFTEST } from '../rig/mock-checks.js';
-import { iommu_test_invalidate_flags } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const { IOMMU_TEST_INVALIDATE_FLAG_ALL: ALL } = iommu_test_invalidate_flags.values;

@@ -1,6 +1,7 @@
 // What holds what: a parent in use is EBUSY and says who uses it, disposing takes the users first, and nothing that
 // failed half-way is left behind.
 import assert from 'node:assert/strict';
+import { iommu_hwpt_selftest } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { type Device, Host, type HwptNested, type Iommufd, type KernelObject } from '../../lib/index.js';
 import { IOMMU_IOAS_ALLOC } from '../../lib/uapi/index.js';
 import type { Seam } from '../../lib/unsafe.js';
@@ -17,7 +18,6 @@ import {
   VEVENTQ_TYPE,
 } from '../rig/guest.js';
 import { MockDevice } from '../rig/mock.js';
-import { iommu_hwpt_selftest } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, refused } from '../rig/suite.js';
 
 interface Pair {

@@ -159,7 +159,7 @@ conformance('memory', (test) => {
     await assert.rejects(ioas.mapAsync(ram), GONE);
   });
 
-  test('sealed', 'the memfd cannot shrink, whoever opens it', (t) => {
+  test('sealed', 'the memfd cannot shrink, whoever opens it', { needs: 'own-files' }, (t) => {
     const ram = t.memory();
     const fd = openSync(`/proc/self/fd/${ram.fd}`, 'r+');
     try {

@@ -1,5 +1,6 @@
 // Wrong arguments are TypeError and RangeError with a code and the argument's name, before the kernel is asked.
 import assert from 'node:assert/strict';
+import { test_trigger_iopf } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { Host } from '../../lib/index.js';
 import type { Seam } from '../../lib/unsafe.js';
 import {
@@ -31,7 +32,6 @@ import {
   WRONG_TYPE,
 } from '../rig/misuse.js';
 import { MockDevice, testCmd } from '../rig/mock.js';
-import { test_trigger_iopf } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, portOf } from '../rig/suite.js';
 
 function makeFaults(t: Bench) {

@@ -1,5 +1,6 @@
 // Registers of a vIOMMU: the mmap pair, what the kernel maps, and the windows that callers get.
 import assert from 'node:assert/strict';
+import { iommu_viommu_selftest, test_mock_domain } from '../../lib/emulated/hardware/selftest/uapi.js';
 import {
   IOMMU_HWPT_ALLOC,
   IOMMU_IOAS_ALLOC,
@@ -18,7 +19,6 @@ import {
   wholeRegion,
 } from '../rig/guest.js';
 import { testCmd } from '../rig/mock.js';
-import { iommu_viommu_selftest, test_mock_domain } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, portOf, refused } from '../rig/suite.js';
 
 const IN_DATA = 0x8765_4321;

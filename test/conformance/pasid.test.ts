@@ -1,14 +1,14 @@
 // Page tables of a device's PASIDs, each on its own.
 import assert from 'node:assert/strict';
-import type { MockDevice } from '../rig/mock.js';
-import { ask, nestedOptions, SELFTEST } from '../rig/mock-checks.js';
 import {
   mock_iommu,
   test_pasid_attach,
   test_pasid_check,
   test_pasid_detach,
   test_pasid_replace,
-} from '../rig/selftest-uapi.js';
+} from '../../lib/emulated/hardware/selftest/uapi.js';
+import type { MockDevice } from '../rig/mock.js';
+import { ask, nestedOptions, SELFTEST } from '../rig/mock-checks.js';
 import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const WIDTH = mock_iommu.values.MOCK_PASID_WIDTH;

@@ -1,8 +1,8 @@
 // When pages are pinned and let go: counted by the mock, also where pinning fails half-way.
 import assert from 'node:assert/strict';
+import { test_memory_limit } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { MOCK_APERTURE } from '../rig/mock.js';
 import { ask, checkMap, checkPins, NOWHERE } from '../rig/mock-checks.js';
-import { test_memory_limit } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, PAGE, refused } from '../rig/suite.js';
 
 const IOVA = MOCK_APERTURE.start;

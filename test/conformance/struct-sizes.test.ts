@@ -1,8 +1,8 @@
 // The rules of struct sizes, for every ioctl of the table: an older and a newer caller get along with this kernel.
 import assert from 'node:assert/strict';
+import { iommu_test_numbers } from '../../lib/emulated/hardware/selftest/uapi.js';
 import * as uapi from '../../lib/uapi/index.js';
 import { errnoName, type Fields, type Input, type Ioctl, iommufdIoctls } from '../../lib/uapi/index.js';
-import { iommu_test_numbers } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, NO_ID } from '../rig/suite.js';
 
 const { IOMMU_IOAS_MAP_READABLE: READABLE } = uapi.iommufd_ioas_map_flags.values;

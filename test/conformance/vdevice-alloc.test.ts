@@ -1,5 +1,6 @@
 // IOMMU_VDEVICE_ALLOC: a device's virtual id on a vIOMMU, one each way.
 import assert from 'node:assert/strict';
+import { test_mock_domain } from '../../lib/emulated/hardware/selftest/uapi.js';
 import {
   IOMMU_HWPT_ALLOC,
   IOMMU_IOAS_ALLOC,
@@ -9,7 +10,6 @@ import {
 } from '../../lib/uapi/index.js';
 import { type Guest, makeGuest, makeNested, makeViommu, VIOMMU_TYPE } from '../rig/guest.js';
 import { testCmd } from '../rig/mock.js';
-import { test_mock_domain } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, NO_ID, portOf, refused } from '../rig/suite.js';
 
 const U64_MAX = 0xffff_ffff_ffff_ffffn;

@@ -1,9 +1,9 @@
 // IOMMU_VEVENTQ_ALLOC: a queue of events of a vIOMMU, and its file.
 import assert from 'node:assert/strict';
+import { test_trigger_vevent } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { IOMMU_VEVENTQ_ALLOC } from '../../lib/uapi/index.js';
 import { type Guest, makeGuest, makeViommu, PAYLOAD, plugDevice, UNKNOWN_TYPE, VEVENTQ_TYPE } from '../rig/guest.js';
 import { tryTestCmd } from '../rig/mock.js';
-import { test_trigger_vevent } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, NO_ID, portOf, refused } from '../rig/suite.js';
 
 const DEPTH_MAX = 2 ** 19;

@@ -1,10 +1,10 @@
 // Events of a vIOMMU: in order, none twice, the lost ones counted, and waited for without losing any.
 import assert from 'node:assert/strict';
+import { iommu_viommu_event_selftest, test_trigger_vevent } from '../../lib/emulated/hardware/selftest/uapi.js';
 import type { Vevent, Veventq } from '../../lib/index.js';
 import { iommufd_vevent_header } from '../../lib/uapi/index.js';
 import { makeGuest, PAYLOAD, plugDevice, raiseEvents, rawRead, settle, VEVENTQ_TYPE, VIRT_ID } from '../rig/guest.js';
 import { tryTestCmd } from '../rig/mock.js';
-import { iommu_viommu_event_selftest, test_trigger_vevent } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, portOf } from '../rig/suite.js';
 
 const EVENT = iommufd_vevent_header.size + PAYLOAD;

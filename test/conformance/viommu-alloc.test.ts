@@ -1,8 +1,8 @@
 // IOMMU_VIOMMU_ALLOC on the mock: what it takes, what it refuses, and the driver data that goes both ways.
 import assert from 'node:assert/strict';
+import { iommu_viommu_selftest } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { IOMMU_VIOMMU_ALLOC, iommu_viommu_type } from '../../lib/uapi/index.js';
 import { MMAP_PAIR, makeGuest, UNKNOWN_TYPE, VIOMMU_TYPE, viommuData } from '../rig/guest.js';
-import { iommu_viommu_selftest } from '../rig/selftest-uapi.js';
 import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 /** A device and a nesting parent, and no vIOMMU. */

@@ -2,11 +2,11 @@
 // whose kernel refuses a call.
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { test_add_reserved, test_check_map } from '../../lib/emulated/hardware/selftest/uapi.js';
 import type { DmaMemory, HwptPaging } from '../../lib/index.js';
 import { type Ioctl, iommufd_ioas_map_flags } from '../../lib/uapi/index.js';
 import { Host, type Seam } from '../../lib/unsafe.js';
 import { MOCK_APERTURE, tryTestCmd } from './mock.js';
-import { test_add_reserved, test_check_map } from './selftest-uapi.js';
 import { type Bench, codeOf, PAGE_SIZE, portOf } from './suite.js';
 
 /** Flags of mapping and copying, by names short enough for cases. */

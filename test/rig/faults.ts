@@ -1,8 +1,8 @@
 // Devices that fault on demand, and the queue their page requests go to.
 import assert from 'node:assert/strict';
+import { test_trigger_iopf } from '../../lib/emulated/hardware/selftest/uapi.js';
 import type { PageFaultGroup } from '../../lib/index.js';
 import { testCmd } from './mock.js';
-import { test_trigger_iopf } from './selftest-uapi.js';
 import { type Bench, portOf } from './suite.js';
 
 export interface Fault {

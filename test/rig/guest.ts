@@ -1,9 +1,9 @@
 // What a VMM sets up for one guest on the mock: a device, memory, a nesting parent, a vIOMMU, and what hangs from it.
 import assert from 'node:assert/strict';
+import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import type { Device, DmaMemory, HwptNested, HwptPaging, HwQueue, Ioas, MmioRegion, Viommu } from '../../lib/index.js';
 import { errnoName } from '../../lib/uapi/index.js';
 import { MOCK_APERTURE, type MockDevice, type MockDeviceOptions, testCmd } from './mock.js';
-import * as mock from './selftest-uapi.js';
 import { type Bench, PAGE, portOf } from './suite.js';
 
 const numbers = mock.iommu_test_numbers.values;

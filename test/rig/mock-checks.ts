@@ -1,9 +1,10 @@
 // The mock's own operations as cases want them: each answers 'ok' or the errno's name.
+
+import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import type { Device, HwptPaging, Ioas } from '../../lib/index.js';
 import type { Fields, Input, Layout, Values } from '../../lib/uapi/index.js';
 import type { Attachments } from '../../lib/unsafe.js';
 import { tryTestCmd } from './mock.js';
-import * as mock from './selftest-uapi.js';
 import { type Answer, type Bench, codeOf, portOf } from './suite.js';
 
 export const SELFTEST = mock.iommu_test_numbers.values;

@@ -1,5 +1,7 @@
 // The kernel's mock IOMMU (CONFIG_IOMMUFD_TEST): devices without hardware, and a look behind the kernel's curtain.
 // Reached through IOMMU_TEST_CMD on the iommufd itself, on the real kernel and on an emulated one alike.
+
+import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import type { Device, Iommufd } from '../../lib/index.js';
 import {
   errnoName,
@@ -22,7 +24,6 @@ import {
   type Seam,
   tryCall,
 } from '../../lib/unsafe.js';
-import * as mock from './selftest-uapi.js';
 
 /** Bytes of a page of the mock's page tables. */
 export const MOCK_PAGE_SIZE = 2048;

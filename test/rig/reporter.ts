@@ -10,7 +10,8 @@ export default class Reporter extends Mocha.reporters.Spec {
     if (file === undefined) return;
     const note = (outcome: string) => (test: Mocha.Test, error?: unknown) => {
       const message = error instanceof Error ? error.message : undefined;
-      appendFileSync(file, `${JSON.stringify({ title: test.title, outcome, message })}\n`);
+      const calls: unknown = 'calls' in test ? test.calls : undefined;
+      appendFileSync(file, `${JSON.stringify({ title: test.title, outcome, message, calls })}\n`);
     };
     runner.on('pass', note('passed'));
     runner.on('fail', note('failed'));

@@ -1,9 +1,11 @@
 // What the conformance suite runs on: a host with mock devices, and what it can do. Which one is decided once per
-// process by IOMMUFD_RIG; the suite does not know.
+// process by IOMMUFD_RIG (the emulated host if it is not set); the suite does not know.
 
+import { createEmulatedHost, type EmulatedHost } from '../../lib/emulated-host.js';
 import { loadNative } from '../../lib/host/native.js';
 import { openHost } from '../../lib/index.js';
-import { type Host, hostSeam, type Seam } from '../../lib/unsafe.js';
+import { Host, hostSeam, type Seam } from '../../lib/unsafe.js';
+import { Recorder } from './recorder.js';
 
 /** Things that not every rig can do. */
 export type Capability =
@@ -12,7 +14,11 @@ export type Capability =
   /** A device without an IOMMU is there (VFIO noiommu mode). */
   | 'noiommu-device'
   /** Huge pages are reserved. */
-  | 'huge-pages';
+  | 'huge-pages'
+  /** Files of the host are files of this process: Node can open them too. */
+  | 'own-files'
+  /** The host is a program: it can be looked into, and told to fail. */
+  | 'emulated';
 
 export interface Rig {
   readonly name: string;
@@ -22,6 +28,10 @@ export interface Rig {
   lacks(capability: Capability): string | undefined;
   /** The PCI address of a device without an IOMMU, where there is one. */
   noiommuDevice(): string | undefined;
+  /** The emulated host behind it, where there is one. */
+  readonly emulated?: EmulatedHost;
+  /** What was asked of the host since this was asked last, where that is recorded (IOMMUFD_RESULTS). */
+  recorded(): string[];
   /** What must be the same after a test as before: fds and regions in use. */
   census(): Readonly<Record<string, number>>;
 }
@@ -34,15 +44,23 @@ function noiommuDevice(seam: Seam): string | undefined {
   return typeof device === 'string' ? device.split('/').at(-1) : undefined;
 }
 
+/** A host whose calls are recorded, where somebody wants to compare them. */
+function recordable(host: Host): { host: Host; seam: Seam; recorded: () => string[] } {
+  if (process.env.IOMMUFD_RESULTS === undefined) return { host, seam: hostSeam(host), recorded: () => [] };
+  const recorder = new Recorder();
+  const seam = recorder.wrap(hostSeam(host));
+  return { host: new Host(seam), seam, recorded: () => recorder.take() };
+}
+
 /** The real kernel: needs CONFIG_IOMMUFD_TEST. */
 function kernelRig(): Rig {
-  const host = openHost({ kind: 'kernel' });
-  const seam = hostSeam(host);
+  const { host, seam, recorded } = recordable(openHost({ kind: 'kernel' }));
   const native = loadNative();
   return {
     name: 'kernel',
     host,
     seam,
+    recorded,
     lacks: (capability) => {
       switch (capability) {
         case 'unprivileged':
@@ -51,10 +69,46 @@ function kernelRig(): Rig {
           return noiommuDevice(seam) === undefined ? 'no device without an IOMMU is bound to vfio-pci' : undefined;
         case 'huge-pages':
           return seam.readText('/proc/sys/vm/nr_hugepages') === '0\n' ? 'no huge pages are reserved' : undefined;
+        case 'emulated':
+          return 'a real kernel cannot be looked into, nor told to fail';
+        case 'own-files':
+          return undefined;
       }
     },
     noiommuDevice: () => noiommuDevice(seam),
     census: () => ({ fds: native.ownedFds(), regions: native.liveRegions() }),
+  };
+}
+
+/** The emulated host, with the kernel's mock as its machine. */
+function emulatedRig(): Rig {
+  // What `Iommufd.open` without a host finds.
+  process.env.IOMMUFD_HOST = 'emulated';
+  const emulated = createEmulatedHost({
+    machine: 'selftest',
+    devices: [{ address: '0000:00:05.0', iommu: false }],
+    memory: { hugePageSizes: [2 << 20] },
+  });
+  const { host, seam, recorded } = recordable(emulated);
+  return {
+    name: 'emulated',
+    host,
+    seam,
+    emulated,
+    recorded,
+    lacks: (capability) => {
+      switch (capability) {
+        case 'own-files':
+          return 'files of the emulated host are known inside of it only';
+        default:
+          return undefined;
+      }
+    },
+    noiommuDevice: () => noiommuDevice(seam),
+    census: () => {
+      const { openFiles, regions, memory } = emulated.inspect();
+      return { fds: openFiles, regions, memory };
+    },
   };
 }
 
@@ -63,8 +117,10 @@ let shared: Rig | undefined;
 /** This process's rig. */
 export function rig(): Rig {
   if (shared !== undefined) return shared;
-  const name = process.env.IOMMUFD_RIG;
-  if (name !== 'kernel') throw new Error(`IOMMUFD_RIG must be kernel, not ${name}: see CONTRIBUTING.md`);
-  shared = kernelRig();
+  const name = process.env.IOMMUFD_RIG ?? 'emulated';
+  if (name !== 'kernel' && name !== 'emulated') {
+    throw new Error(`IOMMUFD_RIG must be kernel or emulated, not ${name}: see CONTRIBUTING.md`);
+  }
+  shared = name === 'kernel' ? kernelRig() : emulatedRig();
   return shared;
 }

@@ -158,10 +158,14 @@ export function conformance(group: string, declare: (test: Group) => void): void
         }
         const before = theRig.census();
         const bench = new Bench(theRig);
+        theRig.recorded();
         try {
           await run(bench);
         } catch (failure) {
           bench.finishAfter(failure);
+        } finally {
+          // For the reporter: what lanes are compared by.
+          Object.assign(this.test ?? {}, { calls: theRig.recorded() });
         }
         bench.finish();
         assert.deepEqual(theRig.census(), before, 'the case left something behind');

@@ -1,6 +1,11 @@
 // One object of every class, made from each other as a VMM would.
+
+import {
+  iommu_hwpt_selftest,
+  iommu_test_numbers,
+  iommu_viommu_selftest,
+} from '../../lib/emulated/hardware/selftest/uapi.js';
 import { IOVA } from './address-space.js';
-import { iommu_hwpt_selftest, iommu_test_numbers, iommu_viommu_selftest } from './selftest-uapi.js';
 import type { Bench } from './suite.js';
 
 const TYPES = iommu_test_numbers.values;

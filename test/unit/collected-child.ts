@@ -1,7 +1,7 @@
 // Run with --expose-gc by collected.test.ts: makes something, drops it, collects, and prints what came of it.
 import type { EventEmitter } from 'node:events';
+import { Host } from '../../lib/host-object.js';
 import type { Ioas } from '../../lib/objects/ioas.js';
-import { Host } from '../../lib/open.js';
 import { agreeable, deviceStage, leftovers, type Stage, stage, turn, viommuStage } from './stage.js';
 import type { StubSeam } from './stub-seam.js';
 

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { testIoctls } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { IommufdError, jsonSafe, show, UsageError } from '../../lib/host/errors.js';
 import { hintFor } from '../../lib/host/hints.js';
 import { ERRNO, iommufdIoctls, vfioIoctls } from '../../lib/uapi/index.js';
-import { testIoctls } from '../rig/selftest-uapi.js';
 
 /** System calls that refusals are named after. */
 const SYSTEM_CALLS = [

@@ -1,8 +1,8 @@
 // Opening and adopting an iommufd, and things that belong to another iommufd or host.
 import assert from 'node:assert/strict';
 import { UsageError } from '../../lib/host/errors.js';
+import { Host } from '../../lib/host-object.js';
 import { Iommufd } from '../../lib/objects/iommufd.js';
-import { Host } from '../../lib/open.js';
 import { agreeable, codeOf, deviceStage, leftovers, NODE, NOTHING, stage } from './stage.js';
 import { StubSeam } from './stub-seam.js';
 

@@ -1,7 +1,8 @@
 // A stub seam with the answers of a kernel that agrees to everything, and the objects most tests begin with.
+
+import { Host } from '../../lib/host-object.js';
 import type { Device } from '../../lib/objects/device.js';
 import type { Iommufd } from '../../lib/objects/iommufd.js';
-import { Host } from '../../lib/open.js';
 import * as uapi from '../../lib/uapi/index.js';
 import type { VfioDevice } from '../../lib/vfio/device.js';
 import { StubSeam } from './stub-seam.js';

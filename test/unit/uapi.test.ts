@@ -2,6 +2,13 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import {
+  test_dirty,
+  test_pasid_detach,
+  testConstants,
+  testIoctls,
+  testStructs,
+} from '../../lib/emulated/hardware/selftest/uapi.js';
+import {
   array,
   type Constants,
   ERRNO,
@@ -38,7 +45,6 @@ import {
   vfioStructs,
 } from '../../lib/uapi/index.js';
 import { uapiDocument } from '../../scripts/document-uapi.js';
-import { test_dirty, test_pasid_detach, testConstants, testIoctls, testStructs } from '../rig/selftest-uapi.js';
 
 const STRUCTS = [...iommufdStructs, ...vfioStructs, ...vfioOwnStructs, ...testStructs];
 const CONSTANTS: readonly Constants[] = [...iommufdConstants, ...vfioConstants, ...testConstants];

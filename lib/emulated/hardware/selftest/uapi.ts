@@ -13,7 +13,7 @@ import {
   struct,
   u32,
   u64,
-} from '../../lib/uapi/layout.js';
+} from '../../../uapi/layout.js';
 
 const HEADER = {
   size: u32('Bytes of this struct'),
@@ -98,7 +98,7 @@ export const test_access_pages = testCmd('access_pages', 'ACCESS_PAGES: pins pag
 export const test_access_rw = testCmd('access_rw', 'ACCESS_RW: reads or writes through the access id.', {
   iova: u64('Where the range starts'),
   length: u64('Bytes'),
-  uptr: ptr('inout', 'Where to copy to, or from'),
+  uptr: ptr('inout', 'The bytes, copied there or away'),
   flags: u32('Bits of mock_access_rw'),
 });
 

@@ -1,0 +1,169 @@
+// `iommufd/emulated`: a machine made of nothing but a program, with Linux's /dev/iommu and an IOMMU behind it. For tests
+// of what uses this package, on any system: everything is in this process, and several hosts do not know each other.
+import { EmulatedDevice } from './emulated/emulated-device.js';
+import { inspectMachine, type MachineState } from './emulated/inspect.js';
+import { type DeviceSpec, Machine } from './emulated/machine.js';
+import { PAGE_SIZE } from './emulated/memory/backing.js';
+import { checkOptions, oneOf, toBoolean, toSize, type U64 } from './host/arguments.js';
+import { invalidType, outOfRange, UsageError } from './host/errors.js';
+import { Host } from './host-object.js';
+import type { Device } from './objects/device.js';
+
+export type { DmaOptions, EmulatedDevice, PageRequestOptions } from './emulated/emulated-device.js';
+export type { IommufdState, MachineState, MappingState, ObjectState } from './emulated/inspect.js';
+
+/** A device of the machine, driven by vfio-pci: `host.openDevice(address)` opens it. */
+export interface EmulatedDeviceOptions {
+  /** Its PCI address: '0000:01:00.0'. */
+  readonly address: string;
+  /** Whether its IOMMU can track dirty pages; true if left out. */
+  readonly dirtyTracking?: boolean;
+  /** Whether it has PASIDs (20 bits); false if left out. */
+  readonly pasid?: boolean;
+  /** False for one without an IOMMU, which reaches all of memory (VFIO's noiommu mode); true if left out. */
+  readonly iommu?: boolean;
+}
+
+export interface EmulatedHostOptions {
+  /** What machine: `selftest` is Linux's own mock IOMMU (CONFIG_IOMMUFD_TEST), IOMMU_TEST_CMD included. */
+  readonly machine?: 'selftest';
+  /** One device at 0000:01:00.0 if left out. */
+  readonly devices?: readonly EmulatedDeviceOptions[];
+  readonly memory?: {
+    /** Bytes the machine has; 64 GiB if left out. This process takes what is used of them. */
+    readonly size?: U64;
+    /** No two pages that follow each other do so physically; false if left out. */
+    readonly scatter?: boolean;
+    /** Sizes of huge pages that can be had, in bytes; none if left out. */
+    readonly hugePageSizes?: readonly number[];
+  };
+  readonly limits?: {
+    /** RLIMIT_MEMLOCK in bytes: heeded without privilege. 8 MiB if left out. */
+    readonly lockedMemory?: U64;
+    /** RLIMIT_NOFILE; 65536 if left out. */
+    readonly openFiles?: number;
+    /** Whether the process has CAP_IPC_LOCK, CAP_SYS_RESOURCE and CAP_SYS_RAWIO; true if left out. */
+    readonly privileged?: boolean;
+  };
+  /** `linux` (7.3), or `vqueue-v3`: hardware queues as the patches of May 2025 had them, before Linux took them. */
+  readonly uapi?: 'linux' | 'vqueue-v3';
+}
+
+const PCI_ADDRESS = /^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/;
+
+function deviceSpec(options: EmulatedDeviceOptions): DeviceSpec {
+  checkOptions(options, ['address', 'dirtyTracking', 'pasid', 'iommu'], 'devices[]');
+  const { address } = options;
+  if (typeof address !== 'string') throw invalidType('address', 'a PCI address', address);
+  if (!PCI_ADDRESS.test(address)) throw outOfRange('address', "a PCI address ('0000:01:00.0')", address);
+  return {
+    address,
+    dirtyTracking: toBoolean(options.dirtyTracking, 'dirtyTracking', true),
+    pasid: toBoolean(options.pasid, 'pasid', false),
+    iommu: toBoolean(options.iommu, 'iommu', true),
+  };
+}
+
+function hugePageSize(size: number): number {
+  const bytes = toSize(size, 'hugePageSizes[]');
+  const isPower = bytes > PAGE_SIZE && Number.isInteger(Math.log2(bytes));
+  if (!isPower) throw outOfRange('hugePageSizes[]', `a power of two above ${PAGE_SIZE}`, size);
+  return bytes;
+}
+
+function makeMachine(options: EmulatedHostOptions): Machine {
+  checkOptions(options, ['machine', 'devices', 'memory', 'limits', 'uapi']);
+  const { devices = [{ address: '0000:01:00.0' }], memory = {}, limits = {} } = options;
+  if (!Array.isArray(devices)) throw invalidType('devices', 'an array', devices);
+  checkOptions(memory, ['size', 'scatter', 'hugePageSizes'], 'memory');
+  checkOptions(limits, ['lockedMemory', 'openFiles', 'privileged'], 'limits');
+  oneOf(options.machine ?? 'selftest', ['selftest'], 'machine');
+  const specs = devices.map(deviceSpec);
+  if (new Set(specs.map(({ address }) => address)).size < specs.length) {
+    throw outOfRange('devices', 'at addresses that differ', specs.map(({ address }) => address).join(', '));
+  }
+  const privileged = toBoolean(limits.privileged, 'privileged', true);
+  return new Machine({
+    devices: specs,
+    memorySize: toSize(memory.size ?? 64 * 2 ** 30, 'memory.size'),
+    scatter: toBoolean(memory.scatter, 'scatter', false),
+    hugePageSizes: (memory.hugePageSizes ?? []).map(hugePageSize),
+    openFiles: toSize(limits.openFiles ?? 65536, 'openFiles'),
+    rights: {
+      ipcLock: privileged,
+      sysResource: privileged,
+      sysRawio: privileged,
+      lockedPages: Math.floor(toSize(limits.lockedMemory ?? 8 * 2 ** 20, 'lockedMemory') / PAGE_SIZE),
+    },
+    dialect: oneOf(options.uapi ?? 'linux', ['linux', 'vqueue-v3'], 'uapi'),
+  });
+}
+
+/** A host that is a program: beside what every host has, it can be looked into, and made to fail. */
+export class EmulatedHost extends Host {
+  readonly #machine: Machine;
+
+  /** Not for callers: use `createEmulatedHost`. */
+  constructor(machine: Machine) {
+    super(machine.seam);
+    this.#machine = machine;
+  }
+
+  /** The PCI addresses of its devices. */
+  get devices(): readonly string[] {
+    return this.#machine.plugged.map(({ spec }) => spec.address);
+  }
+
+  /**
+   * A device of the machine, from the device's own side.
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where there is none at this address
+   */
+  device(address: string): EmulatedDevice {
+    const mock = this.#machine.mockAt(address);
+    if (mock === undefined) {
+      throw new UsageError(
+        'ERR_IOMMUFD_UNAVAILABLE',
+        `this machine has no device with an IOMMU at ${address}: it has ${this.devices.join(', ') || 'none'}`,
+      );
+    }
+    return new EmulatedDevice(mock);
+  }
+
+  /**
+   * What stands behind a bound device, devices made by IOMMU_TEST_CMD included.
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where it is bound on another host, or no more
+   */
+  deviceOf(device: Device): EmulatedDevice {
+    const file = this.#machine.files.get(device.iommufd.fd);
+    const mock = this.#machine.mockOf(file, device.id);
+    if (mock === undefined) throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'this device is not bound on this host');
+    return new EmulatedDevice(mock);
+  }
+
+  /**
+   * Lets an allocation of the kernel fail, once: what needs it answers ENOMEM.
+   * @param after how many allocations work before; -1 takes it back
+   */
+  failAllocation(after = 0): void {
+    if (typeof after !== 'number') throw invalidType('after', 'a number', after);
+    if (!Number.isSafeInteger(after) || after < -1) throw outOfRange('after', 'an integer from -1 on', after);
+    this.#machine.kernel.failAllocation(after);
+  }
+  /** Whether an allocation that was told to fail has not been asked for yet. */
+  get failurePending(): boolean {
+    return this.#machine.kernel.failurePending;
+  }
+
+  /** Everything there is, at this moment: objects, mappings, references, memory. Nothing is asked of the kernel. */
+  inspect(): MachineState {
+    return inspectMachine(this.#machine);
+  }
+}
+
+/**
+ * A machine of its own. It has no timers and no threads, and goes when nobody refers to it any more.
+ * @throws TypeError, RangeError on options that make no sense
+ */
+export function createEmulatedHost(options: EmulatedHostOptions = {}): EmulatedHost {
+  return new EmulatedHost(makeMachine(options));
+}

@@ -1,0 +1,88 @@
+// A device of an emulated machine from its own side: what it does to memory, and what it reports.
+import { toBytes, toSize, toU32, toU64, type U64 } from '../host/arguments.js';
+import { IommufdError, outOfRange } from '../host/errors.js';
+import type { MockDevice } from './hardware/selftest/mock-device.js';
+
+export interface DmaOptions {
+  /** Which of its address spaces the device uses; 0, its own, if left out. */
+  readonly pasid?: number;
+}
+
+/** What a device asks for when it reports that an address is not there (PCI page requests). */
+export interface PageRequestOptions {
+  readonly address: U64;
+  readonly pasid?: number;
+  /** The request group: its answer names it. */
+  readonly group?: number;
+  /** Bits of IOMMU_PGFAULT_PERM_*: 1 read, 2 write, 4 execute, 8 privileged. */
+  readonly perm?: number;
+}
+
+/** Bytes of one DMA at most. */
+const LONGEST = 2 ** 30;
+
+function toPasid(options: DmaOptions): number {
+  return options.pasid === undefined ? 0 : toU32(options.pasid, 'pasid');
+}
+
+/** A device that does DMA through the emulated IOMMU, as far as its driver let it. */
+export class EmulatedDevice {
+  readonly #mock: MockDevice;
+
+  /** Not for callers: use `host.device` or `host.deviceOf`. */
+  constructor(mock: MockDevice) {
+    this.#mock = mock;
+  }
+
+  get name(): string {
+    return this.#mock.name;
+  }
+
+  /**
+   * DMA from memory to the device.
+   * @param length bytes, up to 1 GiB
+   * @throws IommufdError EFAULT where an IOVA is not mapped, or not readable
+   */
+  dmaRead(iova: U64, length: number, options: DmaOptions = {}): Uint8Array {
+    const from = toU64(iova, 'iova');
+    const size = toSize(length, 'length');
+    if (size > LONGEST) throw outOfRange('length', `at most ${LONGEST}`, length);
+    const bytes = new Uint8Array(size);
+    const result = this.#mock.dmaRead(from, bytes, toPasid(options));
+    if (result < 0) throw new IommufdError('DMA read', result, { device: this.name, iova: from, length });
+    return bytes;
+  }
+
+  /**
+   * DMA from the device to memory. What comes before an IOVA that refuses is written.
+   * @throws IommufdError EFAULT where an IOVA is not mapped, or not writable
+   */
+  dmaWrite(iova: U64, data: Uint8Array, options: DmaOptions = {}): void {
+    const to = toU64(iova, 'iova');
+    const bytes = toBytes(data, 'data');
+    const result = this.#mock.dmaWrite(to, bytes, toPasid(options));
+    if (result < 0) throw new IommufdError('DMA write', result, { device: this.name, iova: to, length: bytes.length });
+  }
+
+  /**
+   * Makes the IOMMU report an event about this device to its vIOMMU's event queue.
+   * @throws IommufdError ENOENT (not attached through a vIOMMU), EOPNOTSUPP (no queue for such events)
+   */
+  raiseEvent(): void {
+    const result = this.#mock.raiseEvent();
+    if (result < 0) throw new IommufdError('vEVENT', result, { device: this.name });
+  }
+
+  /** Makes the device ask for a page; without a fault queue behind its page table it is told no at once. */
+  requestPage(options: PageRequestOptions): void {
+    const { pasid = 0, group = 0, perm = 1 } = options;
+    this.#mock.requestPage({
+      address: toU64(options.address, 'address'),
+      pasid: toU32(pasid, 'pasid'),
+      hasPasid: pasid !== 0,
+      group: toU32(group, 'group'),
+      perm: toU32(perm, 'perm'),
+      last: true,
+    });
+  }
+}

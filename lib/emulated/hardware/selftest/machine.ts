@@ -1,0 +1,66 @@
+// The machine `selftest`: a mock IOMMU whose devices are made, attached and looked at through IOMMU_TEST_CMD, as on a
+// kernel with CONFIG_IOMMUFD_TEST.
+import { IommufdDevice } from '../../kernel/device.js';
+import type { IommufdContext } from '../../kernel/iommufd-file.js';
+import type { Kernel } from '../../kernel/kernel.js';
+import { SelftestIommu } from './iommu.js';
+import { MockDevice } from './mock-device.js';
+import { testCommand } from './test-command.js';
+import { IOMMU_TEST_CMD, mock_flags_device } from './uapi.js';
+
+const FLAGS = mock_flags_device.values;
+
+/** What a device is like that is there from the start. */
+export interface MockDeviceOptions {
+  readonly name: string;
+  /** Its IOMMU cannot track dirty pages. */
+  readonly noDirty: boolean;
+  /** It has PASIDs (20 bits). */
+  readonly pasid: boolean;
+}
+
+export class SelftestMachine {
+  readonly iommu: SelftestIommu;
+  /** Names of devices that IOMMU_TEST_CMD made. */
+  readonly #names = new Set<string>();
+
+  /** Gives the kernel the mock IOMMU. */
+  constructor(readonly kernel: Kernel) {
+    this.iommu = new SelftestIommu(kernel);
+    kernel.testCommand = {
+      request: IOMMU_TEST_CMD.request,
+      size: IOMMU_TEST_CMD.layout.size,
+      minSize: IOMMU_TEST_CMD.minSize,
+      run: (command) => testCommand(this, command),
+    };
+  }
+
+  /** A device that is there from the start. */
+  createDevice({ name, noDirty, pasid }: MockDeviceOptions): MockDevice {
+    const flags = (noDirty ? FLAGS.MOCK_FLAGS_DEVICE_NO_DIRTY : 0) | (pasid ? FLAGS.MOCK_FLAGS_DEVICE_PASID : 0);
+    return new MockDevice(this.kernel, this.iommu, name, flags);
+  }
+
+  /** A device that comes and goes; its name has the lowest number that is free. */
+  plug(flags: number): MockDevice {
+    let number = 0;
+    while (this.#names.has(mockName(number))) number++;
+    const name = mockName(number);
+    this.#names.add(name);
+    return new MockDevice(this.kernel, this.iommu, name, flags);
+  }
+  unplug(device: MockDevice): void {
+    device.group.remove(device);
+    this.#names.delete(device.name);
+  }
+
+  /** The mock device that is bound to an iommufd with this id. */
+  deviceById(context: IommufdContext, id: number): MockDevice | undefined {
+    const device = context.objects.get(id, IommufdDevice)?.dev;
+    return device instanceof MockDevice ? device : undefined;
+  }
+}
+
+function mockName(number: number): string {
+  return `iommufd_mock${number}`;
+}

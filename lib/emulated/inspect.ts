@@ -1,0 +1,64 @@
+// A look at an emulated machine that nothing on it notices: what a test wants to know after a step.
+import { Ioas } from './kernel/ioas.js';
+import type { IommufdFile } from './kernel/iommufd-file.js';
+import type { Machine } from './machine.js';
+
+export interface ObjectState {
+  readonly id: number;
+  /** 'ioas', 'hwpt-paging', 'access': what no caller ever sees included. */
+  readonly kind: string;
+  /** What refers to it: others' references, without its own id's. */
+  readonly references: number;
+}
+
+export interface MappingState {
+  /** The id of its IOAS. */
+  readonly ioas: number;
+  readonly iova: bigint;
+  /** Bytes. */
+  readonly length: bigint;
+  readonly readable: boolean;
+  readonly writable: boolean;
+}
+
+export interface IommufdState {
+  readonly objects: readonly ObjectState[];
+  readonly mappings: readonly MappingState[];
+}
+
+export interface MachineState {
+  /** File descriptors that somebody answers for. */
+  readonly openFiles: number;
+  /** Stretches of addresses in use: memory, blocks for bulk data, registers. */
+  readonly regions: number;
+  /** Bytes of memory in use, pinned memory that was freed included. */
+  readonly memory: number;
+  /** Pages that are charged as pinned: to the user, and to the process's memory. */
+  readonly charged: { readonly user: number; readonly mm: number };
+  /** Every open /dev/iommu, in the order of opening. */
+  readonly iommufds: readonly IommufdState[];
+}
+
+function inspectIommufd({ context }: IommufdFile): IommufdState {
+  const objects = context.objects.all();
+  const mappings = objects.flatMap((object) => {
+    if (!(object instanceof Ioas)) return [];
+    return [...object.iopt.areas()].map(({ iova, length, readable, writable }) => ({
+      ...{ ioas: object.id, iova, length, readable, writable },
+    }));
+  });
+  return {
+    objects: objects.map(({ id, kind, users }) => ({ id, kind, references: users - 1 })),
+    mappings,
+  };
+}
+
+export function inspectMachine(machine: Machine): MachineState {
+  return {
+    openFiles: machine.files.owned,
+    regions: machine.seam.regions.size,
+    memory: machine.physical.used,
+    charged: { ...machine.process.charged },
+    iommufds: [...machine.iommufds].map(inspectIommufd),
+  };
+}

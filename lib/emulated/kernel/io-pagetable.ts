@@ -1,0 +1,471 @@
+// An IOAS's map from IOVAs to memory (struct io_pagetable; iommufd/io_pagetable.c). Page tables hold no copy of it: they are
+// kept equal at all times, so they translate by it. What the kernel does for them is to pin: while there is a page table, all
+// that is mapped is.
+import { ERRNO } from '../../uapi/errno.js';
+import { PAGE_SIZE } from '../memory/backing.js';
+import type { Access } from './access.js';
+import { IovaAllocator } from './alloc-iova.js';
+import { Areas, READ, WRITE } from './areas.js';
+import type { IommuDevice, PagingDomain, Translation } from './driver.js';
+import type { IommufdContext } from './iommufd-file.js';
+import { IovaRanges, U64_MAX } from './iova-ranges.js';
+import type { PageStore } from './pages.js';
+
+const PAGE = BigInt(PAGE_SIZE);
+/** How often accesses are asked to let go before the kernel gives up. */
+const TRIES = 100;
+
+/** Part of a stretch of memory, to be mapped as one area. The caller holds the pages. */
+export interface Piece {
+  readonly pages: number;
+  readonly firstIndex: number;
+  readonly pageOffset: number;
+  readonly length: bigint;
+}
+
+export interface AreaInfo {
+  readonly iova: bigint;
+  readonly length: bigint;
+  readonly readable: boolean;
+  readonly writable: boolean;
+}
+
+export class IoPagetable implements Translation {
+  readonly areaTable = new Areas();
+  readonly reserved = new IovaRanges();
+  readonly allowed = new IovaRanges();
+  readonly #allocator = new IovaAllocator(this.areaTable, this.reserved, this.allowed);
+  readonly #context: IommufdContext;
+  readonly #domains: PagingDomain[] = [];
+  readonly #accesses: Access[] = [];
+  #alignment = 1;
+  #largePages = true;
+  /** How much was unmapped last, in pages and bytes. */
+  unmappedPages = 0;
+  unmappedBytes = 0;
+
+  constructor(context: IommufdContext) {
+    this.#context = context;
+  }
+
+  get pages(): PageStore {
+    return this.#context.pages;
+  }
+  /** What IOVAs and lengths must be a multiple of. */
+  get alignment(): bigint {
+    return BigInt(this.#alignment);
+  }
+  /** Whether page tables may use pages larger than the system's. */
+  get largePages(): boolean {
+    return this.#largePages;
+  }
+
+  /** The address space goes: nothing is attached to it any more. */
+  destroy(): void {
+    const rc = this.unmapAll();
+    if (rc < 0) throw new Error(`an address space went with memory in use: ${rc}`);
+  }
+
+  // Mapping.
+
+  /**
+   * Maps one piece at an IOVA, told as page number and offset. Hot: nothing is allocated.
+   * @returns 0, or -errno with nothing changed: the caller drops the pages
+   */
+  mapAt(
+    page: number,
+    offset: number,
+    lastPage: number,
+    lastOffset: number,
+    rights: number,
+    pages: number,
+    index: number,
+    pageOffset: number,
+  ): number {
+    const rc = this.#checkPlace(page, offset, lastPage, lastOffset);
+    if (rc < 0) return rc;
+    const slot = this.#insert(page, offset, lastPage, lastOffset, rights, pages, index, pageOffset);
+    if (slot < 0 || this.#domains.length === 0) return slot < 0 ? slot : 0;
+    const pinned = this.#pin(slot);
+    if (pinned < 0) this.areaTable.remove(slot);
+    else this.#tellMapped(slot);
+    return pinned;
+  }
+  /** Whether a length suits the page tables. */
+  isAligned(low: number): boolean {
+    return (low & (this.#alignment - 1)) === 0;
+  }
+
+  /** IOVAs for a mapping that leaves them to the kernel; -errno as a negative bigint. */
+  findIova(address: bigint, length: bigint): bigint {
+    return this.#allocator.find(address, length, this.alignment);
+  }
+
+  /** Maps pieces one behind the other, all or none; the IOVA they start at, or -errno as a negative bigint. */
+  mapPieces(
+    pieces: readonly Piece[],
+    length: bigint,
+    iova: bigint | undefined,
+    address: bigint,
+    rights: number,
+  ): bigint {
+    const { kernel } = this.#context;
+    if (!kernel.allocates()) return -BigInt(ERRNO.ENOMEM);
+    if (length === 0n || length % this.alignment !== 0n) return -BigInt(ERRNO.EINVAL);
+    const start = iova ?? this.findIova(address, length);
+    if (start < 0n) return start;
+    const end = start + length - 1n;
+    if (start % this.alignment !== 0n) return -BigInt(ERRNO.EINVAL);
+    if (end > U64_MAX) return -BigInt(ERRNO.EOVERFLOW);
+    const taken = this.#checkPlace(Number(start / PAGE), Number(start % PAGE), Number(end / PAGE), Number(end % PAGE));
+    if (taken < 0) return BigInt(taken);
+    const refusal = this.#insertPieces(pieces, start, rights);
+    return refusal < 0 ? BigInt(refusal) : start;
+  }
+  #insertPieces(pieces: readonly Piece[], start: bigint, rights: number): number {
+    const slots: number[] = [];
+    let rc = 0;
+    let next = start;
+    for (const { pages, firstIndex, pageOffset, length } of pieces) {
+      const last = next + length - 1n;
+      const [page, offset] = [Number(next / PAGE), Number(next % PAGE)];
+      rc = this.#insert(page, offset, Number(last / PAGE), Number(last % PAGE), rights, pages, firstIndex, pageOffset);
+      if (rc < 0) break;
+      slots.push(rc);
+      next += length;
+    }
+    let pinned = 0;
+    if (rc >= 0 && this.#domains.length > 0) {
+      for (const slot of slots) {
+        rc = this.#pin(slot);
+        if (rc < 0) break;
+        pinned++;
+      }
+    }
+    if (rc >= 0) {
+      for (const slot of slots) this.#tellMapped(slot);
+      return 0;
+    }
+    slots.forEach((slot, i) => {
+      if (i < pinned) this.#unpin(slot);
+      this.areaTable.remove(slot);
+    });
+    return rc;
+  }
+
+  #checkPlace(page: number, offset: number, lastPage: number, lastOffset: number): number {
+    if ((offset & (this.#alignment - 1)) !== 0) return -ERRNO.EINVAL;
+    const { areaTable, reserved } = this;
+    if (!reserved.isEmpty) {
+      const start = BigInt(page) * PAGE + BigInt(offset);
+      if (reserved.touches(start, BigInt(lastPage) * PAGE + BigInt(lastOffset))) return -ERRNO.EINVAL;
+    }
+    const near = areaTable.from(page, offset);
+    return near >= 0 && !areaTable.startsAfter(near, lastPage, lastOffset) ? -ERRNO.EEXIST : 0;
+  }
+  /** The slot of a new area, or -errno. */
+  #insert(
+    page: number,
+    offset: number,
+    lastPage: number,
+    lastOffset: number,
+    rights: number,
+    pages: number,
+    index: number,
+    pageOffset: number,
+  ): number {
+    if ((rights & WRITE) !== 0 && !this.pages.isWritable(pages)) return -ERRNO.EPERM;
+    if ((pageOffset & (this.#alignment - 1)) !== 0) return -ERRNO.EINVAL;
+    const { areaTable } = this;
+    const slot = areaTable.take();
+    areaTable.startPage[slot] = page;
+    areaTable.startOffset[slot] = offset;
+    areaTable.lastPage[slot] = lastPage;
+    areaTable.lastOffset[slot] = lastOffset;
+    areaTable.rights[slot] = rights;
+    areaTable.pages[slot] = pages;
+    areaTable.firstIndex[slot] = index;
+    areaTable.pageOffset[slot] = pageOffset;
+    areaTable.insert(slot);
+    return slot;
+  }
+  /** The last of an area's pages, in numbers alone. */
+  #lastIndex(slot: number): number {
+    const { startPage, startOffset, lastPage, lastOffset, firstIndex, pageOffset } = this.areaTable;
+    const bytes = (pageOffset[slot] ?? 0) + (lastOffset[slot] ?? 0) - (startOffset[slot] ?? 0);
+    return (firstIndex[slot] ?? 0) + (lastPage[slot] ?? 0) - (startPage[slot] ?? 0) + Math.floor(bytes / PAGE_SIZE);
+  }
+  #pin(slot: number): number {
+    const { pages, firstIndex } = this.areaTable;
+    return this.pages.pin(pages[slot] ?? 0, firstIndex[slot] ?? 0, this.#lastIndex(slot));
+  }
+  #unpin(slot: number): void {
+    const { pages, firstIndex } = this.areaTable;
+    this.pages.unpin(pages[slot] ?? 0, firstIndex[slot] ?? 0, this.#lastIndex(slot));
+  }
+  #tellMapped(slot: number): void {
+    for (const domain of this.#domains) {
+      domain.mapped?.(this.areaTable.startOf(slot), this.areaTable.lastOf(slot) - this.areaTable.startOf(slot) + 1n);
+    }
+  }
+
+  // Unmapping.
+
+  unmapAll(): number {
+    const end = 2 ** 52 - 1;
+    return this.unmap(0, 0, end, PAGE_SIZE - 1);
+  }
+
+  /** Unmaps every area in a range; areas are not split. Tells how much in `unmappedPages` and `unmappedBytes`. */
+  unmap(page: number, offset: number, lastPage: number, lastOffset: number): number {
+    const { areaTable } = this;
+    let tries = 0;
+    this.unmappedPages = 0;
+    this.unmappedBytes = 0;
+    for (;;) {
+      const slot = areaTable.from(page, offset);
+      if (slot < 0 || areaTable.startsAfter(slot, lastPage, lastOffset)) return 0;
+      if ((areaTable.locks[slot] ?? 0) > 0) return -ERRNO.EBUSY;
+      const startPage = areaTable.startPage[slot] ?? 0;
+      const startOffset = areaTable.startOffset[slot] ?? 0;
+      const endPage = areaTable.lastPage[slot] ?? 0;
+      const endOffset = areaTable.lastOffset[slot] ?? 0;
+      const isInside = startPage > page || (startPage === page && startOffset >= offset);
+      if (!isInside || endPage > lastPage || (endPage === lastPage && endOffset > lastOffset)) return -ERRNO.ENOENT;
+      if ((areaTable.accesses[slot] ?? 0) > 0) {
+        if (++tries > TRIES) return -ERRNO.EDEADLOCK;
+        this.#askToLetGo(slot);
+        continue;
+      }
+      tries = 0;
+      this.#drop(slot);
+      this.#addUnmapped(endPage - startPage, endOffset - startOffset + 1);
+      page = endPage;
+      offset = endOffset + 1;
+      if (offset === PAGE_SIZE) {
+        page++;
+        offset = 0;
+      }
+    }
+  }
+  #addUnmapped(pages: number, bytes: number): void {
+    const sum = this.unmappedBytes + bytes;
+    this.unmappedBytes = sum & (PAGE_SIZE - 1);
+    this.unmappedPages += pages + (sum >> 12);
+  }
+  #askToLetGo(slot: number): void {
+    this.areaTable.refusing[slot] = 1;
+    const start = this.areaTable.startOf(slot);
+    const length = this.areaTable.lastOf(slot) - start + 1n;
+    for (const access of [...this.#accesses]) access.notifyUnmap(start, length);
+  }
+  #drop(slot: number): void {
+    const { areaTable } = this;
+    if (this.#domains.length > 0) {
+      const start = areaTable.startOf(slot);
+      for (const domain of this.#domains) domain.unmapped?.(start, areaTable.lastOf(slot) - start + 1n);
+      this.#unpin(slot);
+    }
+    this.#allocator.freed(areaTable.startOf(slot));
+    const pages = areaTable.pages[slot] ?? 0;
+    areaTable.remove(slot);
+    this.pages.drop(pages);
+  }
+
+  // Page tables.
+
+  /** A page table follows from now on: everything is pinned for it, or nothing changes. */
+  addDomain(domain: PagingDomain): number {
+    const smallest = Number(domain.pageSizes & -domain.pageSizes);
+    const alignment = Math.max(smallest, this.#alignment);
+    if (alignment > PAGE_SIZE) return -ERRNO.EINVAL;
+    if (alignment !== this.#alignment && !this.#suits(alignment)) return -ERRNO.EADDRINUSE;
+    const { start, last } = domain.aperture;
+    let rc = start > 0n ? this.reserve(0n, start - 1n, domain) : 0;
+    if (rc === 0 && last < U64_MAX) rc = this.reserve(last + 1n, U64_MAX, domain);
+    if (rc === 0) rc = this.#pinAll();
+    if (rc < 0) {
+      this.reserved.remove(domain);
+      return rc;
+    }
+    this.#alignment = alignment;
+    this.#domains.push(domain);
+    domain.translation = this;
+    return 0;
+  }
+  removeDomain(domain: PagingDomain): void {
+    const index = this.#domains.indexOf(domain);
+    if (index < 0) throw new Error('this page table does not follow this address space');
+    // As the kernel keeps its list: the last one takes the place of the one that goes.
+    const tail = this.#domains.pop();
+    if (tail !== undefined && tail !== domain) this.#domains[index] = tail;
+    domain.translation = undefined;
+    this.#unpinAll(-1);
+    this.removeReserved(domain);
+    this.#calculateAlignment();
+  }
+  /** The first page table pins for all of them. */
+  #pinAll(): number {
+    if (this.#domains.length > 0) return 0;
+    const { areaTable } = this;
+    for (let slot = areaTable.first(); slot >= 0; slot = areaTable.next(slot)) {
+      const rc = this.#pin(slot);
+      if (rc === 0) continue;
+      this.#unpinAll(slot);
+      return rc;
+    }
+    return 0;
+  }
+  #unpinAll(end: number): void {
+    if (this.#domains.length > 0) return;
+    const { areaTable } = this;
+    for (let slot = areaTable.first(); slot >= 0 && slot !== end; slot = areaTable.next(slot)) this.#unpin(slot);
+  }
+
+  /** The domain whose table the kernel would read physical addresses from. */
+  get storageDomain(): PagingDomain | undefined {
+    return this.#domains[0];
+  }
+
+  #suits(alignment: number): boolean {
+    const mask = alignment - 1;
+    const { areaTable } = this;
+    for (let slot = areaTable.first(); slot >= 0; slot = areaTable.next(slot)) {
+      const start = areaTable.startOffset[slot] ?? 0;
+      const end = (areaTable.lastOffset[slot] ?? 0) + 1;
+      if ((start & mask) !== 0 || (end & mask) !== 0 || ((areaTable.pageOffset[slot] ?? 0) & mask) !== 0) return false;
+    }
+    return true;
+  }
+  #calculateAlignment(): number {
+    let alignment = this.#largePages ? 1 : PAGE_SIZE;
+    for (const { pageSizes } of this.#domains) alignment = Math.max(alignment, Number(pageSizes & -pageSizes));
+    for (const access of this.#accesses) alignment = Math.max(alignment, access.alignment);
+    if (alignment > this.#alignment && !this.#suits(alignment)) return -ERRNO.EADDRINUSE;
+    this.#alignment = alignment;
+    return 0;
+  }
+
+  enableLargePages(): void {
+    this.#largePages = true;
+    this.#calculateAlignment();
+  }
+  disableLargePages(): number {
+    if (!this.#largePages) return 0;
+    if (this.#domains.length > 0 && this.areaTable.size > 0) return -ERRNO.EINVAL;
+    this.#largePages = false;
+    const rc = this.#calculateAlignment();
+    if (rc < 0) this.#largePages = true;
+    return rc;
+  }
+
+  // Accesses.
+
+  addAccess(access: Access): number {
+    if (!this.#context.kernel.allocates()) return -ERRNO.ENOMEM;
+    this.#accesses.push(access);
+    const rc = this.#calculateAlignment();
+    if (rc < 0) this.#accesses.pop();
+    return rc;
+  }
+  removeAccess(access: Access): void {
+    this.#accesses.splice(this.#accesses.indexOf(access), 1);
+    this.#calculateAlignment();
+  }
+
+  // Ranges.
+
+  /** IOVAs that cannot be mapped from now on: -EADDRINUSE where some are, or were promised to stay usable. */
+  reserve(start: bigint, last: bigint, owner: object | undefined): number {
+    const near = this.areaTable.from(Number(start / PAGE), Number(start % PAGE));
+    const isUsed = near >= 0 && this.areaTable.startOf(near) <= last;
+    if (isUsed || this.allowed.touches(start, last)) return -ERRNO.EADDRINUSE;
+    if (!this.#context.kernel.allocates()) return -ERRNO.ENOMEM;
+    this.reserved.add({ start, last, owner });
+    return 0;
+  }
+  removeReserved(owner: object): void {
+    this.reserved.remove(owner);
+    this.#allocator.freed(0n);
+  }
+  /** What a device cannot use, or uses itself. */
+  enforceDeviceReservedRegions(device: IommuDevice): number {
+    for (const { start, last, type } of device.reservedRegions) {
+      if (type === 'direct-relaxable') continue;
+      const rc = this.reserve(start, last, device);
+      if (rc === 0) continue;
+      this.removeReserved(device);
+      return rc;
+    }
+    return 0;
+  }
+  /** Replaces the promises; -EADDRINUSE where one of them is reserved. */
+  allow(ranges: readonly { readonly start: bigint; readonly last: bigint }[]): number {
+    if (ranges.some(({ start, last }) => this.reserved.touches(start, last))) return -ERRNO.EADDRINUSE;
+    this.allowed.clear();
+    for (const { start, last } of ranges) this.allowed.add({ start, last, owner: undefined });
+    this.#allocator.freed(0n);
+    return 0;
+  }
+
+  // Looking up.
+
+  translate(page: number, offset: number, write: boolean): number {
+    return this.#translate(page, offset, write ? WRITE : READ);
+  }
+  /** The physical address behind an IOVA, whatever may be done there; -1 where nothing is mapped. */
+  translateAny(page: number, offset: number): number {
+    return this.#translate(page, offset, READ | WRITE);
+  }
+  #translate(page: number, offset: number, rights: number): number {
+    const { areaTable } = this;
+    const slot = areaTable.at(page, offset);
+    if (slot < 0 || ((areaTable.rights[slot] ?? 0) & rights) === 0) return -1;
+    const pages = page - (areaTable.startPage[slot] ?? 0);
+    const bytes = (areaTable.pageOffset[slot] ?? 0) + offset - (areaTable.startOffset[slot] ?? 0);
+    const index = (areaTable.firstIndex[slot] ?? 0) + pages + Math.floor(bytes / PAGE_SIZE);
+    const frame = this.pages.frame(areaTable.pages[slot] ?? 0, index);
+    return frame < 0 ? -1 : frame * PAGE_SIZE + (bytes & (PAGE_SIZE - 1));
+  }
+
+  /** Visits the areas of a range, as long as each begins where the one before ends; a visitor's number ends it. */
+  eachArea<T>(
+    iova: bigint,
+    last: bigint,
+    visit: (slot: number, start: bigint, last: bigint) => T | undefined,
+  ): T | 'gap' | 'done' {
+    const { areaTable } = this;
+    let next = iova;
+    for (;;) {
+      const slot = areaTable.at(Number(next / PAGE), Number(next % PAGE));
+      if (slot < 0) return 'gap';
+      const areaLast = areaTable.lastOf(slot);
+      const answer = visit(slot, next, areaLast < last ? areaLast : last);
+      if (answer !== undefined) return answer;
+      if (areaLast >= last) return 'done';
+      next = areaLast + 1n;
+    }
+  }
+  contiguous(
+    iova: bigint,
+    last: bigint,
+    visit: (start: bigint, last: bigint) => number | undefined,
+  ): number | 'gap' | 'done' {
+    return this.eachArea(iova, last, (_slot, start, end) => visit(start, end));
+  }
+
+  /** Everything that is mapped, for inspection. */
+  *areas(): Generator<AreaInfo> {
+    const { areaTable } = this;
+    for (let slot = areaTable.first(); slot >= 0; slot = areaTable.next(slot)) {
+      const rights = areaTable.rights[slot] ?? 0;
+      const iova = areaTable.startOf(slot);
+      yield {
+        iova,
+        length: areaTable.lastOf(slot) - iova + 1n,
+        readable: (rights & READ) !== 0,
+        writable: (rights & WRITE) !== 0,
+      };
+    }
+  }
+}

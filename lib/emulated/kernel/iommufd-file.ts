@@ -1,0 +1,92 @@
+// /dev/iommu, opened: the ids, and where ioctls and mmap(2) arrive.
+import { ERRNO } from '../../uapi/errno.js';
+import { Command } from './command.js';
+import { type ArgumentMemory, type MmioMapping, OpenFile } from './file.js';
+import type { Ioas } from './ioas.js';
+import { findIoctl } from './ioctls.js';
+import type { IommuGroup } from './iommu-group.js';
+import type { IommufdGroup } from './iommufd-group.js';
+import type { Kernel } from './kernel.js';
+import { MmapTable } from './mmap-table.js';
+import { type IommufdObject, ObjectTable } from './object-table.js';
+import { PageStore } from './pages.js';
+import type { Process } from './process.js';
+
+/** struct iommufd_ctx. */
+export class IommufdContext {
+  readonly objects = new ObjectTable();
+  /** Groups with a device bound here. */
+  readonly groups = new Map<IommuGroup, IommufdGroup>();
+  readonly mmaps: MmapTable;
+  /** The memory that is mapped. */
+  readonly pages: PageStore;
+  /** Who is charged for pinned pages: the user (RLIMIT_MODE 0) or the process's memory (RLIMIT_MODE 1). */
+  accountMode: 'user' | 'mm' = 'user';
+  /** The IOAS that VFIO's old calls work on. */
+  vfioIoas: Ioas | undefined;
+
+  constructor(
+    readonly kernel: Kernel,
+    /** Who calls: one process for now. */
+    readonly process: Process,
+    /** The open file itself: devices and mappings keep it open. */
+    readonly file: IommufdFile,
+  ) {
+    this.mmaps = new MmapTable(kernel.dialect);
+    this.pages = new PageStore(process);
+  }
+}
+
+export class IommufdFile extends OpenFile {
+  readonly context: IommufdContext;
+  readonly #command = new Command();
+  readonly #onClosed: (file: IommufdFile) => void;
+
+  constructor(kernel: Kernel, process: Process, onClosed: (file: IommufdFile) => void) {
+    super();
+    this.context = new IommufdContext(kernel, process, this);
+    this.#onClosed = onClosed;
+  }
+
+  override ioctl(request: number, memory: ArgumentMemory, at: number): number {
+    const op = findIoctl(this.context.kernel, request);
+    if (op === undefined) return -ERRNO.ENOTTY;
+    const command = this.#command;
+    const refusal = command.load(this.context, memory, at, op.size, op.minSize);
+    if (refusal < 0) return refusal;
+    const result = op.run(command);
+    const { made } = command;
+    if (made !== undefined) this.#settle(made, result);
+    command.unload();
+    return result;
+  }
+  #settle(made: IommufdObject, result: number): void {
+    const { objects } = this.context;
+    if (result >= 0) {
+      objects.publish(made);
+      return;
+    }
+    made.destroy();
+    objects.abort(made);
+  }
+
+  /** The struct's address as a number: it may lie anywhere in the process. */
+  override ioctlValue(request: number, value: number): number {
+    const placement = this.context.process.memory.find(value);
+    const bytes = placement?.backing?.bytes(placement.offset, placement.length);
+    if (placement === undefined || bytes === undefined) {
+      return findIoctl(this.context.kernel, request) === undefined ? -ERRNO.ENOTTY : -ERRNO.EFAULT;
+    }
+    const u32 = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
+    return this.ioctl(request, { bytes, u32 }, value - placement.start);
+  }
+
+  override mmap(offset: number, length: number): MmioMapping | number {
+    return this.context.mmaps.map(offset, length, this);
+  }
+
+  protected override closed(): void {
+    this.context.objects.destroyAll();
+    this.#onClosed(this);
+  }
+}

@@ -1,0 +1,48 @@
+// The emulated kernel as a whole: what all its open files share.
+import type { PhysicalMemory } from '../memory/physical.js';
+import type { Command } from './command.js';
+
+/** Which user API: what Linux merged, or the third version of the vQUEUE patches, from before that. */
+export type Dialect = 'linux' | 'vqueue-v3';
+
+/** Carries out an ioctl whose struct was copied in: 0 or -errno. */
+export type Handler = (command: Command) => number;
+
+/** An ioctl that only this machine's kernel has. */
+export interface ExtraIoctl {
+  readonly request: number;
+  readonly size: number;
+  readonly minSize: number;
+  readonly run: Handler;
+}
+
+export class Kernel {
+  readonly physical: PhysicalMemory;
+  readonly dialect: Dialect;
+  /** IOMMU_TEST_CMD, on a machine that has mock devices. */
+  testCommand: ExtraIoctl | undefined;
+  /** Allocations until one fails; -1 for never. */
+  #failAfter = -1;
+
+  constructor(physical: PhysicalMemory, dialect: Dialect) {
+    this.physical = physical;
+    this.dialect = dialect;
+  }
+
+  /**
+   * Every place where Linux takes memory that could be short asks here first: false stands for its -ENOMEM. Told to fail
+   * once, it says so once.
+   */
+  allocates(): boolean {
+    if (this.#failAfter < 0) return true;
+    return this.#failAfter-- !== 0;
+  }
+  /** Lets `after` allocations work, and the next one fail; -1 takes it back. */
+  failAllocation(after: number): void {
+    this.#failAfter = after;
+  }
+  /** Whether a failure that was asked for has not happened yet. */
+  get failurePending(): boolean {
+    return this.#failAfter >= 0;
+  }
+}

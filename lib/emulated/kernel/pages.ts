@@ -1,0 +1,235 @@
+// Stretches of memory that are mapped (struct iopt_pages; iommufd/pages.c): where they are, who pays, and which of their pages
+// are pinned. Mappings that were copied share one. A page is pinned and charged once, however many page tables and accesses
+// use it through the same stretch.
+import { ERRNO } from '../../uapi/errno.js';
+import { type Backing, PAGE_SIZE } from '../memory/backing.js';
+import type { PinnedPage } from './driver.js';
+import type { OpenFile } from './file.js';
+import { MemoryFile } from './memory-file.js';
+import type { Process } from './process.js';
+import { RunCounts } from './run-counts.js';
+import { grown, Slots } from './slots.js';
+
+/** Who is charged for pinned pages. */
+const CHARGE = { none: 0, user: 1, mm: 2 } as const;
+
+export class PageStore {
+  readonly #process: Process;
+  readonly #slots = new Slots();
+  /** The page of the address, or of the file, that it starts with. */
+  #start = new Float64Array(0);
+  /** How many pages. */
+  #count = new Float64Array(0);
+  #references = new Int32Array(0);
+  #writable = new Uint8Array(0);
+  #charge = new Uint8Array(0);
+  /** How often all of its pages together are pinned, as long as no part is pinned alone. */
+  #whole = new Int32Array(0);
+  /** The page of the backing that its first one is, while any is pinned. */
+  #base = new Float64Array(0);
+  readonly #backings: (Backing | undefined)[] = [];
+  readonly #files: (OpenFile | undefined)[] = [];
+  /** Pins of parts, by slot. */
+  readonly #parts = new Map<number, RunCounts>();
+
+  constructor(process: Process) {
+    this.#process = process;
+  }
+
+  /** Memory at an address of the process. Nothing is looked at until it is pinned. */
+  fromAddress(page: number, count: number, writable: boolean, mode: 'user' | 'mm'): number {
+    const slot = this.#take(page, count, writable, mode);
+    this.#files[slot] = undefined;
+    return slot;
+  }
+  /** Memory of a file, which stays open. */
+  fromFile(file: OpenFile, page: number, count: number, writable: boolean, mode: 'user' | 'mm'): number {
+    const slot = this.#take(page, count, writable, mode);
+    this.#files[slot] = file.hold();
+    return slot;
+  }
+  #take(page: number, count: number, writable: boolean, mode: 'user' | 'mm'): number {
+    const slot = this.#slots.take((capacity) => this.#grow(capacity));
+    this.#start[slot] = page;
+    this.#count[slot] = count;
+    this.#references[slot] = 1;
+    this.#writable[slot] = writable ? 1 : 0;
+    this.#charge[slot] = this.#process.rights.ipcLock ? CHARGE.none : CHARGE[mode];
+    this.#whole[slot] = 0;
+    return slot;
+  }
+
+  hold(slot: number): void {
+    this.#references[slot] = (this.#references[slot] ?? 0) + 1;
+  }
+  drop(slot: number): void {
+    const left = (this.#references[slot] ?? 0) - 1;
+    this.#references[slot] = left;
+    if (left > 0) return;
+    const file = this.#files[slot];
+    if (file !== undefined) {
+      this.#files[slot] = undefined;
+      file.release();
+    }
+    this.#slots.give(slot);
+  }
+
+  isWritable(slot: number): boolean {
+    return this.#writable[slot] === 1;
+  }
+  isFile(slot: number): boolean {
+    return this.#files[slot] !== undefined;
+  }
+  /** The page of the address space, or of the file, that it starts with. */
+  startOf(slot: number): number {
+    return this.#start[slot] ?? 0;
+  }
+
+  /** Pins pages from one to another; 0, -EFAULT (nothing lies there), -EINVAL (no memfd), -ENOMEM (over the limit). */
+  pin(slot: number, first: number, last: number): number {
+    const isWhole = first === 0 && last === (this.#count[slot] ?? 0) - 1;
+    if (isWhole && this.#parts.size === 0) return this.#pinWhole(slot);
+    const parts = this.#parts.get(slot);
+    if (parts === undefined && isWhole) return this.#pinWhole(slot);
+    return this.#pinPart(slot, first, last, parts ?? this.#split(slot));
+  }
+  unpin(slot: number, first: number, last: number): void {
+    const parts = this.#parts.size === 0 ? undefined : this.#parts.get(slot);
+    if (parts === undefined) {
+      const left = (this.#whole[slot] ?? 0) - 1;
+      this.#whole[slot] = left;
+      if (left === 0) this.#unpinRun(slot, first, last, true);
+      return;
+    }
+    for (const [from, to] of parts.add(first, last, -1)) this.#unpinRun(slot, from, to, false);
+    if (!parts.isEmpty) return;
+    this.#parts.delete(slot);
+    this.#backings[slot] = undefined;
+  }
+
+  #pinWhole(slot: number): number {
+    if (this.#whole[slot] === 0) {
+      const rc = this.#pinRun(slot, 0, (this.#count[slot] ?? 0) - 1);
+      if (rc < 0) {
+        this.#backings[slot] = undefined;
+        return rc;
+      }
+    }
+    this.#whole[slot] = (this.#whole[slot] ?? 0) + 1;
+    return 0;
+  }
+  /** From here on, parts are counted. */
+  #split(slot: number): RunCounts {
+    const parts = new RunCounts();
+    const last = (this.#count[slot] ?? 0) - 1;
+    for (let i = this.#whole[slot] ?? 0; i > 0; i--) parts.add(0, last, 1);
+    this.#whole[slot] = 0;
+    this.#parts.set(slot, parts);
+    return parts;
+  }
+  #pinPart(slot: number, first: number, last: number, parts: RunCounts): number {
+    const fresh = parts.unused(first, last);
+    for (const [i, [from, to]] of fresh.entries()) {
+      const rc = this.#pinRun(slot, from, to);
+      if (rc === 0) continue;
+      for (const [start, end] of fresh.slice(0, i)) this.#unpinRun(slot, start, end, false);
+      if (parts.isEmpty) {
+        this.#parts.delete(slot);
+        this.#backings[slot] = undefined;
+      }
+      return rc;
+    }
+    parts.add(first, last, 1);
+    return 0;
+  }
+
+  #pinRun(slot: number, first: number, last: number): number {
+    const rc = this.#resolve(slot, first, last);
+    if (rc < 0) return rc;
+    const count = last - first + 1;
+    const charged = this.#chargeFor(slot, count);
+    if (charged < 0) return charged;
+    this.#backings[slot]?.pin((this.#base[slot] ?? 0) + first, count);
+    return 0;
+  }
+  #unpinRun(slot: number, first: number, last: number, isAll: boolean): void {
+    const count = last - first + 1;
+    this.#backings[slot]?.unpin((this.#base[slot] ?? 0) + first, count);
+    if (isAll) this.#backings[slot] = undefined;
+    const charge = this.#charge[slot];
+    const { charged } = this.#process;
+    if (charge === CHARGE.user) charged.user -= count;
+    else if (charge === CHARGE.mm) charged.mm -= count;
+  }
+  #chargeFor(slot: number, count: number): number {
+    const charge = this.#charge[slot];
+    if (charge === CHARGE.none) return 0;
+    const { charged, rights } = this.#process;
+    const payer = charge === CHARGE.user ? 'user' : 'mm';
+    if (charged[payer] + count > rights.lockedPages) return -ERRNO.ENOMEM;
+    charged[payer] += count;
+    return 0;
+  }
+
+  /** Finds the memory behind pages; it is the same for all of them, since addresses are never used again. */
+  #resolve(slot: number, first: number, last: number): number {
+    const start = this.#start[slot] ?? 0;
+    const file = this.#files[slot];
+    if (file !== undefined) {
+      if (!(file instanceof MemoryFile) || start + last >= file.backing.pages) return -ERRNO.EINVAL;
+      this.#backings[slot] = file.backing;
+      this.#base[slot] = start;
+      return 0;
+    }
+    const address = (start + first) * PAGE_SIZE;
+    const placement = this.#process.memory.find(address);
+    const end = (start + last + 1) * PAGE_SIZE;
+    if (placement?.backing === undefined || end > placement.start + placement.length) return -ERRNO.EFAULT;
+    this.#backings[slot] = placement.backing;
+    this.#base[slot] = (placement.offset + start * PAGE_SIZE - placement.start) / PAGE_SIZE;
+    return 0;
+  }
+
+  /** The physical page behind one that is pinned. */
+  frame(slot: number, index: number): number {
+    return this.#backings[slot]?.frame((this.#base[slot] ?? 0) + index) ?? -1;
+  }
+  pinned(slot: number, index: number): PinnedPage {
+    const backing = this.#backings[slot];
+    if (backing === undefined) throw new Error('these pages are not pinned');
+    return { backing, page: (this.#base[slot] ?? 0) + index };
+  }
+
+  /**
+   * Copies bytes out or in, from a byte on. Memory by address is reached as the process does, also where what is pinned has
+   * been replaced meanwhile, unless `pinned` asks for what devices see.
+   */
+  copy(slot: number, byte: number, data: Uint8Array, write: boolean, pinned: boolean): number {
+    if (write && !this.isWritable(slot)) return -ERRNO.EPERM;
+    const { memory } = this.#process;
+    if (!this.isFile(slot) && !pinned) {
+      const address = this.startOf(slot) * PAGE_SIZE + byte;
+      const done = write ? memory.write(address, data) : memory.read(address, data);
+      return done ? 0 : -ERRNO.EFAULT;
+    }
+    const first = Math.floor(byte / PAGE_SIZE);
+    const last = Math.floor((byte + data.length - 1) / PAGE_SIZE);
+    const rc = this.pin(slot, first, last);
+    if (rc < 0) return rc;
+    const { backing, page } = this.pinned(slot, 0);
+    if (write) backing.write(page * PAGE_SIZE + byte, data);
+    else backing.read(page * PAGE_SIZE + byte, data);
+    this.unpin(slot, first, last);
+    return 0;
+  }
+
+  #grow(capacity: number): void {
+    this.#start = grown(this.#start, capacity);
+    this.#count = grown(this.#count, capacity);
+    this.#references = grown(this.#references, capacity);
+    this.#writable = grown(this.#writable, capacity);
+    this.#charge = grown(this.#charge, capacity);
+    this.#whole = grown(this.#whole, capacity);
+    this.#base = grown(this.#base, capacity);
+  }
+}

@@ -1,0 +1,31 @@
+// Who calls the kernel: its memory, its files, its rights and its limits.
+import type { AddressSpace } from '../memory/address-space.js';
+import type { OpenFile } from './file.js';
+
+/** A process's file descriptors. */
+export interface FileTable {
+  get(fd: number): OpenFile | undefined;
+  /** Gives a file a number, and takes its reference over; -EMFILE (the reference stays the caller's) where all are taken. */
+  install(file: OpenFile): number;
+}
+
+export interface ProcessRights {
+  /** CAP_IPC_LOCK: pinned memory is not limited. */
+  readonly ipcLock: boolean;
+  /** CAP_SYS_RESOURCE: how memory is accounted may be chosen. */
+  readonly sysResource: boolean;
+  /** CAP_SYS_RAWIO: physical addresses may be seen. */
+  readonly sysRawio: boolean;
+  /** RLIMIT_MEMLOCK in pages. */
+  readonly lockedPages: number;
+}
+
+export class Process {
+  /** Pages charged to the user (RLIMIT_MODE 0) and to this process's memory (RLIMIT_MODE 1). */
+  readonly charged = { user: 0, mm: 0 };
+  constructor(
+    readonly memory: AddressSpace,
+    readonly files: FileTable,
+    readonly rights: ProcessRights,
+  ) {}
+}

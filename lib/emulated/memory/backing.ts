@@ -1,0 +1,132 @@
+// Pages of memory, wherever they are mapped. The bytes lie in WebAssembly memories: nobody but us can detach their
+// ArrayBuffers, and `grow(0)` detaches one while the bytes stay where they are, which is what munmap means for windows.
+
+/** Bytes of a page of the emulated machine. */
+export const PAGE_SIZE = 4096;
+export const PAGE_SHIFT = 12;
+
+/** Bytes behind one ArrayBuffer at most: WebAssembly has no larger memory. */
+const SEGMENT_SHIFT = 32;
+const SEGMENT_SIZE = 2 ** SEGMENT_SHIFT;
+/** WebAssembly counts memory in units of this. */
+const WASM_PAGE = 65536;
+
+interface WasmMemory {
+  readonly buffer: ArrayBuffer;
+  grow(delta: number): number;
+}
+declare const WebAssembly: { readonly Memory: new (limits: { initial: number; maximum: number }) => WasmMemory };
+
+/** What a backing needs of the physical memory it was cut from. */
+export interface FrameOwner {
+  release(backing: Backing): void;
+}
+
+export class Backing {
+  readonly #segments: readonly WasmMemory[];
+  #views: Uint8Array<ArrayBuffer>[];
+  #references = 1;
+  #pins: Uint32Array | undefined;
+  readonly #owner: FrameOwner;
+
+  /** Not for callers: `PhysicalMemory.allocate` makes them. Throws RangeError where there is no memory. */
+  constructor(
+    owner: FrameOwner,
+    /** Bytes, a multiple of the page size. */
+    readonly size: number,
+    /** The number of its first physical page. */
+    readonly base: number,
+    /** Whether neighbouring pages lie apart: page i then lies where page i ^ 1 would. */
+    readonly scattered: boolean,
+  ) {
+    this.#owner = owner;
+    const segments: WasmMemory[] = [];
+    for (let at = 0; at < size; at += SEGMENT_SIZE) {
+      const units = Math.ceil(Math.min(SEGMENT_SIZE, size - at) / WASM_PAGE);
+      segments.push(new WebAssembly.Memory({ initial: units, maximum: units }));
+    }
+    this.#segments = segments;
+    this.#views = segments.map(({ buffer }) => new Uint8Array(buffer));
+  }
+
+  get pages(): number {
+    return this.size / PAGE_SIZE;
+  }
+
+  /** The physical page number of a page of this memory. */
+  frame(page: number): number {
+    return this.base + this.#place(page);
+  }
+  /** The page of this memory that lies in a physical page. */
+  pageOf(frame: number): number {
+    return this.#place(frame - this.base);
+  }
+  #place(page: number): number {
+    if (!this.scattered) return page;
+    const other = page % 2 === 0 ? page + 1 : page - 1;
+    return other < this.pages ? other : page;
+  }
+
+  /** The bytes from an offset on: `length` of them, or fewer where the segment ends. Valid until `detachWindows`. */
+  bytes(offset: number, length: number): Uint8Array<ArrayBuffer> {
+    const segment = Math.floor(offset / SEGMENT_SIZE);
+    const view = this.#views[segment];
+    if (view === undefined) throw new RangeError(`offset ${offset} is outside of ${this.size} bytes`);
+    const at = offset - segment * SEGMENT_SIZE;
+    return view.subarray(at, Math.min(at + length, view.length, at + this.size - offset));
+  }
+  /** Bytes that lie in one ArrayBuffer, for a window: RangeError where they do not. */
+  window(offset: number, length: number): Uint8Array<ArrayBuffer> {
+    const bytes = this.bytes(offset, length);
+    if (bytes.length !== length) throw new RangeError(`${length} bytes at ${offset} do not lie in one piece`);
+    return bytes;
+  }
+  /** Copies bytes out; the caller has checked the range. */
+  read(offset: number, into: Uint8Array): void {
+    for (let done = 0; done < into.length; ) {
+      const part = this.bytes(offset + done, into.length - done);
+      into.set(part, done);
+      done += part.length;
+    }
+  }
+  /** Copies bytes in; the caller has checked the range. */
+  write(offset: number, from: Uint8Array): void {
+    for (let done = 0; done < from.length; ) {
+      const part = this.bytes(offset + done, from.length - done);
+      part.set(from.subarray(done, done + part.length));
+      done += part.length;
+    }
+  }
+
+  /** Every window made so far goes to length 0; the bytes stay. */
+  detachWindows(): void {
+    for (const segment of this.#segments) segment.grow(0);
+    this.#views = this.#segments.map(({ buffer }) => new Uint8Array(buffer));
+  }
+
+  /** A mapping, a file or a pin keeps the memory. */
+  hold(): void {
+    this.#references++;
+  }
+  drop(): void {
+    if (--this.#references === 0) this.#owner.release(this);
+  }
+
+  /** Counts pins of pages: a pinned page stays, whatever is unmapped. Each call holds the memory once. */
+  pin(page: number, count: number): void {
+    this.#pins ??= new Uint32Array(this.pages);
+    for (let i = page; i < page + count; i++) this.#pins[i] = (this.#pins[i] ?? 0) + 1;
+    this.hold();
+  }
+  /** Takes back a `pin` of the same pages. */
+  unpin(page: number, count: number): void {
+    const pins = this.#pins;
+    if (pins === undefined) throw new Error('nothing of this memory is pinned');
+    for (let i = page; i < page + count; i++) pins[i] = (pins[i] ?? 0) - 1;
+    this.drop();
+  }
+  /** How often a page is pinned. */
+  pinsOf(page: number): number {
+    return this.#pins?.[page] ?? 0;
+  }
+}

@@ -1,0 +1,188 @@
+// The seam of an emulated machine: a process's system calls, carried out by the emulated kernel. Work for the thread pool
+// is done at once and told of in the next turn of the event loop.
+import { Arena } from '../../host/arena.js';
+import type { FileStatus, MemoryRequest, Region, Seam, Watch } from '../../host/seam.js';
+import { ERRNO } from '../../uapi/errno.js';
+import type { ArgumentMemory, OpenFile } from '../kernel/file.js';
+import { MemoryFile } from '../kernel/memory-file.js';
+import type { LocalAddressSpace } from '../memory/address-space.js';
+import { type Backing, PAGE_SIZE } from '../memory/backing.js';
+import type { PhysicalMemory } from '../memory/physical.js';
+import type { FdTable } from './fd-table.js';
+import type { Filesystem } from './filesystem.js';
+import { EventFile } from './plain-files.js';
+import { MemoryRegion, MmioRegisters, type RegionHome } from './regions.js';
+import { EmulatedWatch } from './watch.js';
+
+const ARENA_SIZE = 256 * 1024;
+
+/** What the process of an emulated machine lives in. */
+export interface ProcessParts {
+  readonly physical: PhysicalMemory;
+  readonly memory: LocalAddressSpace;
+  readonly files: FdTable;
+  readonly filesystem: Filesystem;
+  /** Sizes of the huge pages that can be had, in bytes. */
+  readonly hugePageSizes: readonly number[];
+}
+
+function roundUp(size: number): number {
+  return Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
+}
+
+function later(result: number): Promise<number> {
+  return new Promise((resolve) => setImmediate(() => resolve(result)));
+}
+
+export class EmulatedSeam implements Seam, RegionHome {
+  readonly kind = 'emulated';
+  readonly pageSize = PAGE_SIZE;
+  readonly arena: Arena;
+  readonly regions = new Set<Region>();
+  readonly memory: LocalAddressSpace;
+  readonly #parts: ProcessParts;
+  readonly #files: FdTable;
+  readonly #arguments: ArgumentMemory;
+
+  constructor(parts: ProcessParts) {
+    this.#parts = parts;
+    this.#files = parts.files;
+    this.memory = parts.memory;
+    const backing = parts.physical.allocate(ARENA_SIZE);
+    const placement = backing === undefined ? undefined : parts.memory.map(backing, 0, ARENA_SIZE);
+    if (backing === undefined || placement === undefined) throw new RangeError('the machine has too little memory');
+    const { buffer } = backing.bytes(0, ARENA_SIZE);
+    this.arena = new Arena(buffer, BigInt(placement.start), ARENA_SIZE);
+    this.#arguments = this.arena;
+  }
+
+  open(path: string, _flags: number): number {
+    const file = this.#parts.filesystem.open(path);
+    return typeof file === 'number' ? file : this.#install(file);
+  }
+  own(fd: number): number {
+    return this.#files.own(fd);
+  }
+  disown(fd: number): number {
+    return this.#files.disown(fd);
+  }
+  duplicate(fd: number): number {
+    const file = this.#files.get(fd);
+    return file === undefined ? -ERRNO.EBADF : this.#install(file.hold());
+  }
+  close(fd: number): number {
+    return this.#files.close(fd);
+  }
+  closeFd(fd: number): void {
+    this.#files.close(fd);
+  }
+  /** Gives a file an fd with a holder; a file that gets none is closed. */
+  #install(file: OpenFile): number {
+    const fd = this.#files.installOwned(file);
+    if (fd < 0) file.release();
+    return fd;
+  }
+
+  ioctl(fd: number, request: number, at: number): number {
+    const file = this.#files.get(fd);
+    return file === undefined ? -ERRNO.EBADF : file.ioctl(request, this.#arguments, at);
+  }
+  ioctlValue(fd: number, request: number, value: number): number {
+    return this.#files.get(fd)?.ioctlValue(request, value) ?? -ERRNO.EBADF;
+  }
+  ioctlAsync(fd: number, request: number, block: Region, at: number): Promise<number> {
+    if (!(block instanceof MemoryRegion) || block.home !== this) {
+      throw new TypeError('block must be a block of this host');
+    }
+    const file = this.#files.get(fd);
+    if (file === undefined) return later(-ERRNO.EBADF);
+    const bytes = block.backing.bytes(0, block.length);
+    const u32 = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
+    const result = file.ioctl(request, { bytes, u32 }, at);
+    block.jobs++;
+    return later(result).finally(() => block.jobs--);
+  }
+
+  #bytes(at: number, length: number): Uint8Array {
+    const { bytes } = this.arena;
+    if (at < 0 || length < 0 || at + length > bytes.length) throw new RangeError('outside of the arena');
+    return bytes.subarray(at, at + length);
+  }
+  read(fd: number, at: number, length: number): number {
+    return this.#files.get(fd)?.read(this.#bytes(at, length)) ?? -ERRNO.EBADF;
+  }
+  write(fd: number, at: number, length: number): number {
+    return this.#files.get(fd)?.write(this.#bytes(at, length)) ?? -ERRNO.EBADF;
+  }
+  pread(fd: number, at: number, length: number, position: number): number {
+    return this.#files.get(fd)?.pread(this.#bytes(at, length), position) ?? -ERRNO.EBADF;
+  }
+  pwrite(fd: number, at: number, length: number, position: number): number {
+    return this.#files.get(fd)?.pwrite(this.#bytes(at, length), position) ?? -ERRNO.EBADF;
+  }
+
+  allocateMemory({ backing: kind, size, hugePageSize }: MemoryRequest): Region | number {
+    if (hugePageSize !== 0 && !this.#parts.hugePageSizes.includes(hugePageSize)) return -ERRNO.EINVAL;
+    const backing = this.#parts.physical.allocate(roundUp(size), hugePageSize);
+    if (backing === undefined) return -ERRNO.ENOMEM;
+    if (kind === 'anonymous') return this.#place(backing, size, -1);
+    const fd = this.#install(new MemoryFile(backing));
+    if (fd < 0) return fd;
+    backing.hold();
+    return this.#place(backing, size, fd);
+  }
+  importMemory(fd: number, size: number): Region | number {
+    const file = this.#files.get(fd);
+    if (file === undefined) return -ERRNO.EBADF;
+    if (!(file instanceof MemoryFile) || file.backing.size < size) return -ERRNO.EINVAL;
+    const own = this.#install(file.hold());
+    if (own < 0) return own;
+    file.backing.hold();
+    return this.#place(file.backing, size, own);
+  }
+  allocateBlock(size: number): Region | number {
+    const backing = this.#parts.physical.allocate(roundUp(size));
+    return backing === undefined ? -ERRNO.ENOMEM : this.#place(backing, size, -1);
+  }
+  /** Takes over the caller's hold on the memory, and the fd. */
+  #place(backing: Backing, size: number, fd: number): Region | number {
+    const placement = this.memory.map(backing, 0, roundUp(size));
+    backing.drop();
+    if (placement !== undefined) return new MemoryRegion(this, placement, backing, fd);
+    if (fd >= 0) this.closeFd(fd);
+    return -ERRNO.ENOMEM;
+  }
+  mapMmio(fd: number, offset: number, length: number): Region | number {
+    const file = this.#files.get(fd);
+    if (file === undefined) return -ERRNO.EBADF;
+    if (length <= 0 || offset % PAGE_SIZE !== 0) return -ERRNO.EINVAL;
+    const mapping = file.mmap(offset, roundUp(length));
+    if (typeof mapping === 'number') return mapping;
+    const placement = this.memory.map(undefined, 0, roundUp(length));
+    if (placement !== undefined) return new MmioRegisters(this, placement, mapping, length);
+    mapping.close();
+    return -ERRNO.ENOMEM;
+  }
+
+  createEventfd(initial: number): number {
+    return this.#install(new EventFile(BigInt(initial)));
+  }
+  watch(fd: number, onReadable: () => void): Watch | number {
+    const file = this.#files.get(fd);
+    if (file === undefined) return -ERRNO.EBADF;
+    return file.readable() === undefined ? -ERRNO.EPERM : new EmulatedWatch(file, onReadable);
+  }
+
+  status(path: string): FileStatus | number {
+    return this.#parts.filesystem.status(path);
+  }
+  readText(path: string): string | number {
+    return this.#parts.filesystem.readText(path);
+  }
+  readLink(path: string): string | number {
+    return this.#parts.filesystem.readLink(path);
+  }
+  list(path: string): string[] | number {
+    return this.#parts.filesystem.list(path);
+  }
+}

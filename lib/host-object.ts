@@ -1,0 +1,96 @@
+// A host as people hold it: what is opened on it, and memory of it.
+import { toFd, type U64 } from './host/arguments.js';
+import { allocateMemory, type DmaMemory, importMemory, type MemoryOptions } from './host/memory.js';
+import type { HostKind, Seam } from './host/seam.js';
+import { type Iommufd, type IommufdOptions, openIommufd } from './objects/iommufd.js';
+import { openVfioDevice, type VfioDevice } from './vfio/device.js';
+
+let seamOf: (host: Host) => Seam;
+
+/** A machine that IOMMUs, devices and memory belong to. What comes from one host cannot be used with another's. */
+export class Host {
+  readonly #seam: Seam;
+
+  static {
+    seamOf = (host) => host.#seam;
+  }
+
+  /** Not for callers: use `openHost`, or `createEmulatedHost` of iommufd/emulated. */
+  constructor(seam: Seam) {
+    this.#seam = seam;
+  }
+
+  /** What stands behind it: 'kernel' is this machine's own, 'emulated' a program. */
+  get kind(): HostKind {
+    return this.#seam.kind;
+  }
+  /** Bytes of an ordinary page. */
+  get pageSize(): number {
+    return this.#seam.pageSize;
+  }
+
+  /**
+   * Opens /dev/iommu.
+   * @throws IommufdError EACCES (no permission), ENOENT (no such node), ENXIO (nothing behind the node)
+   */
+  openIommufd(options: IommufdOptions = {}): Iommufd {
+    return openIommufd(this, options);
+  }
+
+  /**
+   * Opens a device that vfio-pci drives.
+   * @param address its PCI address ('0000:01:00.0'), or the path of its node ('/dev/vfio/devices/vfio0')
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE, saying what is missing and the command that mends it; IommufdError
+   * EACCES (no permission), EBUSY (open elsewhere)
+   */
+  openDevice(address: string): VfioDevice {
+    return openVfioDevice(this.#seam, address, 'iommu');
+  }
+
+  /**
+   * As `openDevice`, for a device without an IOMMU too (VFIO's noiommu mode, Linux 7.3). Unsafe: such a device sees
+   * physical addresses (`ioas.physicalAddress`) and reaches all of memory, whatever is mapped.
+   */
+  unsafeOpenDevice(address: string): VfioDevice {
+    return openVfioDevice(this.#seam, address, 'unsafe-without');
+  }
+
+  /**
+   * Memory that devices may reach, zeroed.
+   * @param size bytes, a multiple of the page size (of the huge page size, where one is given)
+   * @throws RangeError (size); IommufdError ENOMEM (for huge pages: too few are reserved), EINVAL (no huge pages of
+   * this size)
+   */
+  allocateMemory(size: U64, options: MemoryOptions = {}): DmaMemory {
+    return allocateMemory(this.#seam, size, options);
+  }
+
+  /**
+   * Memory of a memfd that was made elsewhere: a guest's RAM. Unsafe: devices may write to it, whoever else uses it. The
+   * memfd is sealed against shrinking; the fd itself stays the caller's.
+   * @throws IommufdError EINVAL (not a memfd, or shorter than `size`), EPERM (cannot be sealed against shrinking)
+   */
+  unsafeImportMemory(fd: number, size: U64): DmaMemory {
+    return importMemory(this.#seam, toFd(fd, 'fd'), size);
+  }
+
+  toJSON(): Record<string, unknown> {
+    return { type: 'Host', kind: this.kind };
+  }
+}
+
+/** The seam behind a host: for this package's own files, and `iommufd/unsafe`. */
+export function hostSeam(host: Host): Seam {
+  return seamOf(host);
+}
+
+let unnamed: (() => Host) | undefined;
+
+/** Tells which host is meant where none is named: open.ts knows, and lies above what asks. */
+export function setDefaultHost(open: () => Host): void {
+  unnamed = open;
+}
+export function defaultHost(): Host {
+  if (unnamed === undefined) throw new Error('lib/open.js was not loaded');
+  return unnamed();
+}

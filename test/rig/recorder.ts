@@ -1,0 +1,102 @@
+// What a case asked its host and what came back, for comparison between lanes: every ioctl with its struct as the kernel
+// left it, what was read from event files, and mmaps. What differs from run to run is left out: addresses and fds, and
+// reads that found nothing.
+
+import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
+import { errnoName, type Fields, type Ioctl, type Layout } from '../../lib/uapi/index.js';
+import { iommufdIoctls } from '../../lib/uapi/iommufd.js';
+import type { Seam } from '../../lib/unsafe.js';
+
+/** Fields whose values no two kernels share: where things lie, and file descriptors. */
+const UNSHARED = /^(fd|user_va|iommufd|out_phys|out_\w*fd)$/;
+
+/** By its sub-operation, how the mock's command is laid out. */
+const TEST_LAYOUTS = new Map<number, Layout<Fields>>();
+for (const layout of Object.values(mock)) {
+  if (!('fields' in layout) || !layout.name.startsWith('iommu_test_cmd.')) continue;
+  const op = Object.entries(mock.iommu_test_op.values).find(([name]) => layout.doc.startsWith(`${name.slice(14)}:`));
+  if (op !== undefined) TEST_LAYOUTS.set(op[1], layout as unknown as Layout<Fields>);
+}
+
+const IOCTLS = new Map<number, Ioctl>(iommufdIoctls.map((op) => [op.request, op]));
+
+function describeStruct(layout: Layout<Fields>, view: DataView, at: number): string {
+  const values = layout.decode(view, at);
+  return Object.entries(layout.fields)
+    .filter(([name, field]) => field.kind !== 'ptr' && field.kind !== 'flex' && !UNSHARED.test(name))
+    .map(([name]) => `${name}=${String(values[name])}`)
+    .join(' ');
+}
+
+/** What an accesses' id is: the mock names accesses by their fds. */
+const NAMED_BY_FD = new Set(['access_pages', 'access_rw', 'access_replace_ioas', 'destroy_access_pages']);
+
+function describeCall(request: number, result: number, view: DataView, at: number): string {
+  const answer = result < 0 ? errnoName(result) : String(result);
+  if (request === mock.IOMMU_TEST_CMD.request && at + 8 <= view.byteLength) {
+    const layout = TEST_LAYOUTS.get(view.getUint32(at + 4, true));
+    if (layout === undefined || at + layout.size > view.byteLength) return `IOMMU_TEST_CMD ${answer}`;
+    const name = layout.name.slice('iommu_test_cmd.'.length);
+    const fields = describeStruct(layout, view, at);
+    return `${name} ${answer} ${NAMED_BY_FD.has(name) ? fields.replace(/\bid=\d+/, 'id=fd') : fields}`;
+  }
+  const op = IOCTLS.get(request);
+  if (op === undefined || at + op.layout.size > view.byteLength) return `ioctl 0x${request.toString(16)} ${answer}`;
+  return `${op.name} ${answer} ${describeStruct(op.layout, view, at)}`;
+}
+
+export class Recorder {
+  #lines: string[] = [];
+
+  /** What was recorded since this was asked last. */
+  take(): string[] {
+    const lines = this.#lines;
+    this.#lines = [];
+    return lines;
+  }
+
+  /** The same seam, with its calls recorded. */
+  wrap(seam: Seam): Seam {
+    const { arena } = seam;
+    const replaced: Partial<Seam> = {
+      ioctl: (fd, request, at) => {
+        const result = seam.ioctl(fd, request, at);
+        this.#lines.push(describeCall(request, result, arena.view, at));
+        return result;
+      },
+      ioctlAsync: async (fd, request, block, at) => {
+        const result = await seam.ioctlAsync(fd, request, block, at);
+        if (block.live) {
+          const bytes = block.window(0, block.length);
+          this.#lines.push(
+            describeCall(request, result, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), at),
+          );
+        }
+        return result;
+      },
+      read: (fd, at, length) => {
+        const result = seam.read(fd, at, length);
+        const bytes = result > 0 ? Buffer.from(arena.bytes.subarray(at, at + result)).toString('hex') : '';
+        if (result !== 0) this.#lines.push(`read ${result < 0 ? errnoName(result) : bytes}`);
+        return result;
+      },
+      write: (fd, at, length) => {
+        const result = seam.write(fd, at, length);
+        this.#lines.push(`write ${result < 0 ? errnoName(result) : result}`);
+        return result;
+      },
+      mapMmio: (fd, offset, length) => {
+        const region = seam.mapMmio(fd, offset, length);
+        this.#lines.push(`mmap ${offset}+${length} ${typeof region === 'number' ? errnoName(region) : 'ok'}`);
+        return region;
+      },
+    };
+    return new Proxy(seam, {
+      get(target, name) {
+        if (Object.hasOwn(replaced, name)) return Reflect.get(replaced, name);
+        const value: unknown = Reflect.get(target, name, target);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+  }
+}
