@@ -1,11 +1,20 @@
 // What a case asked its host and what came back, for comparison between lanes: every ioctl with its struct as the kernel
-// left it, what was read from event files, and mmaps. What differs from run to run is left out: addresses and fds, and
-// reads that found nothing.
+// left it, what was read from event files, and mmaps. What differs from run to run is left out: addresses and fds, IOVAs that
+// the kernel chose to suit an address, and reads that found nothing.
 
 import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
-import { errnoName, type Fields, type Ioctl, type Layout } from '../../lib/uapi/index.js';
+import {
+  errnoName,
+  type Fields,
+  IOMMU_IOAS_MAP,
+  type Ioctl,
+  iommufd_ioas_map_flags,
+  type Layout,
+} from '../../lib/uapi/index.js';
 import { iommufdIoctls } from '../../lib/uapi/iommufd.js';
 import type { Seam } from '../../lib/unsafe.js';
+
+const { IOMMU_IOAS_MAP_FIXED_IOVA: FIXED_IOVA } = iommufd_ioas_map_flags.values;
 
 /** Fields whose values no two kernels share: where things lie, and file descriptors. */
 const UNSHARED = /^(fd|user_va|iommufd|out_phys|out_\w*fd)$/;
@@ -20,39 +29,56 @@ for (const layout of Object.values(mock)) {
 
 const IOCTLS = new Map<number, Ioctl>(iommufdIoctls.map((op) => [op.request, op]));
 
-function describeStruct(layout: Layout<Fields>, view: DataView, at: number): string {
+type Name = (field: string, value: unknown) => string;
+
+function describeStruct(layout: Layout<Fields>, view: DataView, at: number, nameOf: Name): string {
   const values = layout.decode(view, at);
   return Object.entries(layout.fields)
     .filter(([name, field]) => field.kind !== 'ptr' && field.kind !== 'flex' && !UNSHARED.test(name))
-    .map(([name]) => `${name}=${String(values[name])}`)
+    .map(([name]) => `${name}=${nameOf(name, values[name])}`)
     .join(' ');
 }
 
 /** What an accesses' id is: the mock names accesses by their fds. */
 const NAMED_BY_FD = new Set(['access_pages', 'access_rw', 'access_replace_ioas', 'destroy_access_pages']);
 
-function describeCall(request: number, result: number, view: DataView, at: number): string {
+function describeCall(request: number, result: number, view: DataView, at: number, nameOf: Name): string {
   const answer = result < 0 ? errnoName(result) : String(result);
   if (request === mock.IOMMU_TEST_CMD.request && at + 8 <= view.byteLength) {
     const layout = TEST_LAYOUTS.get(view.getUint32(at + 4, true));
     if (layout === undefined || at + layout.size > view.byteLength) return `IOMMU_TEST_CMD ${answer}`;
     const name = layout.name.slice('iommu_test_cmd.'.length);
-    const fields = describeStruct(layout, view, at);
+    const fields = describeStruct(layout, view, at, nameOf);
     return `${name} ${answer} ${NAMED_BY_FD.has(name) ? fields.replace(/\bid=\d+/, 'id=fd') : fields}`;
   }
   const op = IOCTLS.get(request);
   if (op === undefined || at + op.layout.size > view.byteLength) return `ioctl 0x${request.toString(16)} ${answer}`;
-  return `${op.name} ${answer} ${describeStruct(op.layout, view, at)}`;
+  return `${op.name} ${answer} ${describeStruct(op.layout, view, at, nameOf)}`;
 }
 
 export class Recorder {
   #lines: string[] = [];
+  /** IOVAs that suit the address of memory, in the order of their choosing. */
+  #chosen: bigint[] = [];
 
   /** What was recorded since this was asked last. */
   take(): string[] {
     const lines = this.#lines;
     this.#lines = [];
+    this.#chosen = [];
     return lines;
+  }
+
+  #note(request: number, result: number, view: DataView, at: number): void {
+    if (request === IOMMU_IOAS_MAP.request && result === 0) {
+      const { flags, iova } = IOMMU_IOAS_MAP.layout.decode(view, at);
+      if ((flags & FIXED_IOVA) === 0) this.#chosen.push(iova);
+    }
+    const nameOf: Name = (field, value) => {
+      const index = /iova$/.test(field) ? this.#chosen.indexOf(value as bigint) : -1;
+      return index < 0 ? String(value) : `chosen ${index}`;
+    };
+    this.#lines.push(describeCall(request, result, view, at, nameOf));
   }
 
   /** The same seam, with its calls recorded. */
@@ -61,16 +87,14 @@ export class Recorder {
     const replaced: Partial<Seam> = {
       ioctl: (fd, request, at) => {
         const result = seam.ioctl(fd, request, at);
-        this.#lines.push(describeCall(request, result, arena.view, at));
+        this.#note(request, result, arena.view, at);
         return result;
       },
       ioctlAsync: async (fd, request, block, at) => {
         const result = await seam.ioctlAsync(fd, request, block, at);
         if (block.live) {
           const bytes = block.window(0, block.length);
-          this.#lines.push(
-            describeCall(request, result, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), at),
-          );
+          this.#note(request, result, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), at);
         }
         return result;
       },
