@@ -24,6 +24,8 @@ export class IovaAllocator {
   readonly #allowed: IovaRanges;
   /** No hole below this IOVA is as long and as aligned as the last wish: where the same is wished for again, it starts here. */
   #from = 0n;
+  /** Its page. */
+  #fromPage = 0;
   #failed: Wish = { length: 0n, alignment: 0n, pageOffset: 0n };
 
   constructor(areas: Areas, reserved: IovaRanges, allowed: IovaRanges) {
@@ -32,9 +34,13 @@ export class IovaAllocator {
     this.#allowed = allowed;
   }
 
-  /** IOVAs are free again, or other ones are allowed: what was learned of holes behind this one is void. */
-  freed(iova: bigint): void {
-    if (iova < this.#from) this.#from = iova;
+  /** IOVAs from a page on are free again, or other ones are allowed: what was learned of holes is void behind it. */
+  freed(page: number): void {
+    if (page < this.#fromPage) this.#startFrom(BigInt(page) * PAGE);
+  }
+  #startFrom(iova: bigint): void {
+    this.#from = iova;
+    this.#fromPage = Number(iova / PAGE);
   }
 
   /** The first IOVA, or -errno. `address`: of the memory, or its offset in a file. */
@@ -52,7 +58,7 @@ export class IovaAllocator {
         from,
       );
       if (found === undefined) continue;
-      this.#from = found;
+      this.#startFrom(found);
       this.#failed = wish;
       return found;
     }

@@ -240,6 +240,7 @@ export class IoPagetable implements Translation {
       tries = 0;
       this.#drop(slot);
       this.#addUnmapped(endPage - startPage, endOffset - startOffset + 1);
+      if (endPage === lastPage && endOffset === lastOffset) return 0;
       page = endPage;
       offset = endOffset + 1;
       if (offset === PAGE_SIZE) {
@@ -266,7 +267,7 @@ export class IoPagetable implements Translation {
       for (const domain of this.#domains) domain.unmapped?.(start, areaTable.lastOf(slot) - start + 1n);
       this.#unpin(slot);
     }
-    this.#allocator.freed(areaTable.startOf(slot));
+    this.#allocator.freed(areaTable.startPage[slot] ?? 0);
     const pages = areaTable.pages[slot] ?? 0;
     areaTable.remove(slot);
     this.pages.drop(pages);
@@ -386,7 +387,7 @@ export class IoPagetable implements Translation {
   }
   removeReserved(owner: object): void {
     this.reserved.remove(owner);
-    this.#allocator.freed(0n);
+    this.#allocator.freed(0);
   }
   /** What a device cannot use, or uses itself. */
   enforceDeviceReservedRegions(device: IommuDevice): number {
@@ -404,7 +405,7 @@ export class IoPagetable implements Translation {
     if (ranges.some(({ start, last }) => this.reserved.touches(start, last))) return -ERRNO.EADDRINUSE;
     this.allowed.clear();
     for (const { start, last } of ranges) this.allowed.add({ start, last, owner: undefined });
-    this.#allocator.freed(0n);
+    this.#allocator.freed(0);
     return 0;
   }
 

@@ -1,9 +1,10 @@
 // Slots of areas sorted by the IOVA they start at, for millions of them: blocks of sorted entries, and a sorted list of the
-// blocks. A search is two binary searches in typed arrays; an insertion moves half a block.
+// blocks. A search is two binary searches in typed arrays; the place it ends at is remembered, so that looking and then
+// inserting or removing there is one search.
 import { grown } from './slots.js';
 
-const BLOCK = 128;
-/** Neighbours that are this empty together become one. */
+const BLOCK = 64;
+/** A block this empty joins the one before it, where there is room. */
 const SPARSE = BLOCK / 4;
 
 /** Where areas start, by slot: an IOVA as its page number and the offset within the page. */
@@ -19,16 +20,23 @@ class Block {
   readonly slots = new Int32Array(BLOCK);
 
   insert(at: number, page: number, slot: number): void {
-    this.pages.copyWithin(at + 1, at, this.count);
-    this.slots.copyWithin(at + 1, at, this.count);
-    this.pages[at] = page;
-    this.slots[at] = slot;
+    const { pages, slots } = this;
+    // A loop, since for so few entries copyWithin takes longer.
+    for (let i = this.count; i > at; i--) {
+      pages[i] = pages[i - 1] ?? 0;
+      slots[i] = slots[i - 1] ?? 0;
+    }
+    pages[at] = page;
+    slots[at] = slot;
     this.count++;
   }
   remove(at: number): void {
-    this.pages.copyWithin(at, at + 1, this.count);
-    this.slots.copyWithin(at, at + 1, this.count);
-    this.count--;
+    const { pages, slots } = this;
+    const last = --this.count;
+    for (let i = at; i < last; i++) {
+      pages[i] = pages[i + 1] ?? 0;
+      slots[i] = slots[i + 1] ?? 0;
+    }
   }
   /** Moves the entries from `at` on behind those of another block. */
   moveTo(other: Block, at: number): void {
@@ -45,6 +53,11 @@ export class IovaIndex {
   /** The page of each block's first entry. */
   #firsts = new Float64Array(8);
   #size = 0;
+  /** What was sought last, and the block and the entry that were found; nothing was after a change. */
+  #soughtPage = -1;
+  #soughtOffset = 0;
+  #block = -1;
+  #place = -1;
 
   constructor(starts: Starts) {
     this.#starts = starts;
@@ -56,34 +69,35 @@ export class IovaIndex {
 
   /** The slot of the last area that starts at or before an IOVA; -1 where none does. */
   atOrBefore(page: number, offset: number): number {
-    const block = this.#blocks[this.#blockOf(page, offset)];
-    return block === undefined ? -1 : (block.slots[this.#placeIn(block, page, offset)] ?? -1);
+    this.#seek(page, offset);
+    return this.#blocks[this.#block]?.slots[this.#place] ?? -1;
   }
   /** The slot of the first area that starts behind an IOVA; -1 where none does. */
   after(page: number, offset: number): number {
-    const index = this.#blockOf(page, offset);
-    const block = this.#blocks[index];
-    if (block === undefined) return this.#blocks[0]?.slots[0] ?? -1;
-    const place = this.#placeIn(block, page, offset) + 1;
-    if (place < block.count) return block.slots[place] ?? -1;
-    return this.#blocks[index + 1]?.slots[0] ?? -1;
+    this.#seek(page, offset);
+    const block = this.#blocks[this.#block];
+    const place = this.#place + 1;
+    if (block !== undefined && place < block.count) return block.slots[place] ?? -1;
+    return this.#blocks[this.#block + 1]?.slots[0] ?? -1;
   }
 
   /** Adds an area; its start is that of its slot. */
   insert(slot: number): void {
     const page = this.#starts.startPage[slot] ?? 0;
-    const offset = this.#starts.startOffset[slot] ?? 0;
+    this.#seek(page, this.#starts.startOffset[slot] ?? 0);
+    this.#soughtPage = -1;
     this.#size++;
-    const index = Math.max(0, this.#blockOf(page, offset));
+    const index = Math.max(0, this.#block);
     const block = this.#blocks[index] ?? this.#addBlock(0);
-    const place = this.#placeIn(block, page, offset) + 1;
+    const place = this.#place + 1;
     if (block.count < BLOCK) {
       block.insert(place, page, slot);
       if (place === 0) this.#firsts[index] = page;
-      return;
-    }
-    // Filled from low to high, blocks stay full; elsewhere a full one is split in the middle.
+    } else this.#insertInFull(index, block, place, page, slot);
+  }
+  #insertInFull(index: number, block: Block, place: number, page: number, slot: number): void {
     const next = this.#addBlock(index + 1);
+    // Filled from low to high, blocks stay full; elsewhere a full one is split in the middle.
     if (place < BLOCK) block.moveTo(next, BLOCK / 2);
     if (place > block.count || block.count === BLOCK) next.insert(place - block.count, page, slot);
     else block.insert(place, page, slot);
@@ -92,21 +106,19 @@ export class IovaIndex {
   }
 
   remove(slot: number): void {
-    const page = this.#starts.startPage[slot] ?? 0;
-    const offset = this.#starts.startOffset[slot] ?? 0;
-    const index = this.#blockOf(page, offset);
+    this.#seek(this.#starts.startPage[slot] ?? 0, this.#starts.startOffset[slot] ?? 0);
+    this.#soughtPage = -1;
+    const index = this.#block;
     const block = this.#blocks[index];
     if (block === undefined) throw new Error('this area is not in the index');
     this.#size--;
-    block.remove(this.#placeIn(block, page, offset));
+    block.remove(this.#place);
     this.#firsts[index] = block.pages[0] ?? 0;
     if (block.count < SPARSE) this.#shrink(index, block);
   }
   #shrink(index: number, block: Block): void {
     const before = this.#blocks[index - 1];
-    if (before !== undefined && before.count + block.count <= BLOCK - SPARSE) {
-      block.moveTo(before, 0);
-    }
+    if (before !== undefined && before.count + block.count <= BLOCK - SPARSE) block.moveTo(before, 0);
     if (block.count > 0) return;
     this.#blocks.splice(index, 1);
     this.#firsts.copyWithin(index, index + 1, this.#blocks.length + 1);
@@ -121,6 +133,16 @@ export class IovaIndex {
     return block;
   }
 
+  /** Finds the last entry at or before an IOVA: its block and place, -1 and -1 where all lie behind it. */
+  #seek(page: number, offset: number): void {
+    if (page === this.#soughtPage && offset === this.#soughtOffset) return;
+    this.#soughtPage = page;
+    this.#soughtOffset = offset;
+    const index = this.#blockOf(page, offset);
+    this.#block = index;
+    const block = this.#blocks[index];
+    this.#place = block === undefined ? -1 : this.#placeIn(block, page, offset);
+  }
   /** The last block whose first entry is at or before an IOVA; -1 where none is. */
   #blockOf(page: number, offset: number): number {
     const firsts = this.#firsts;

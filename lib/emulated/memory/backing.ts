@@ -27,6 +27,8 @@ export class Backing {
   #views: Uint8Array<ArrayBuffer>[];
   #references = 1;
   #pins: Uint32Array | undefined;
+  /** The sum of them. */
+  #allPins = 0;
   readonly #owner: FrameOwner;
 
   /** Not for callers: `PhysicalMemory.allocate` makes them. Throws RangeError where there is no memory. */
@@ -112,18 +114,20 @@ export class Backing {
     if (--this.#references === 0) this.#owner.release(this);
   }
 
-  /** Counts pins of pages: a pinned page stays, whatever is unmapped. Each call holds the memory once. */
+  /** Counts pins of pages: a pinned page stays, whatever is unmapped, and holds the memory. */
   pin(page: number, count: number): void {
     this.#pins ??= new Uint32Array(this.pages);
     for (let i = page; i < page + count; i++) this.#pins[i] = (this.#pins[i] ?? 0) + 1;
-    this.hold();
+    if (this.#allPins === 0) this.hold();
+    this.#allPins += count;
   }
-  /** Takes back a `pin` of the same pages. */
+  /** Takes back pins, in the same pieces or in others. */
   unpin(page: number, count: number): void {
     const pins = this.#pins;
     if (pins === undefined) throw new Error('nothing of this memory is pinned');
     for (let i = page; i < page + count; i++) pins[i] = (pins[i] ?? 0) - 1;
-    this.drop();
+    this.#allPins -= count;
+    if (this.#allPins === 0) this.drop();
   }
   /** How often a page is pinned. */
   pinsOf(page: number): number {
