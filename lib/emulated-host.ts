@@ -6,7 +6,7 @@ import { type DeviceSpec, Machine } from './emulated/machine.js';
 import { PAGE_SIZE } from './emulated/memory/backing.js';
 import { checkOptions, oneOf, toBoolean, toSize, type U64 } from './host/arguments.js';
 import { invalidType, outOfRange, UsageError } from './host/errors.js';
-import { Host } from './host-object.js';
+import { Host, hostSeam } from './host-object.js';
 import type { Device } from './objects/device.js';
 
 export type { DmaOptions, EmulatedDevice, PageRequestOptions } from './emulated/emulated-device.js';
@@ -134,8 +134,9 @@ export class EmulatedHost extends Host {
    * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where it is bound on another host, or no more
    */
   deviceOf(device: Device): EmulatedDevice {
-    const file = this.#machine.files.get(device.iommufd.fd);
-    const mock = this.#machine.mockOf(file, device.id);
+    const { iommufd } = device;
+    const isHere = hostSeam(iommufd.host) === this.#machine.seam;
+    const mock = isHere ? this.#machine.mockOf(this.#machine.files.get(iommufd.fd), device.id) : undefined;
     if (mock === undefined) throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'this device is not bound on this host');
     return new EmulatedDevice(mock);
   }

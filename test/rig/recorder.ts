@@ -81,17 +81,18 @@ export class Recorder {
     this.#lines.push(describeCall(request, result, view, at, nameOf));
   }
 
-  /** The same seam, with its calls recorded. */
-  wrap(seam: Seam): Seam {
+  /** Records the calls of a seam from now on. */
+  listen(seam: Seam): void {
     const { arena } = seam;
-    const replaced: Partial<Seam> = {
+    const { ioctl, ioctlAsync, read, write, mapMmio } = seam;
+    Object.assign(seam, {
       ioctl: (fd, request, at) => {
-        const result = seam.ioctl(fd, request, at);
+        const result = ioctl.call(seam, fd, request, at);
         this.#note(request, result, arena.view, at);
         return result;
       },
       ioctlAsync: async (fd, request, block, at) => {
-        const result = await seam.ioctlAsync(fd, request, block, at);
+        const result = await ioctlAsync.call(seam, fd, request, block, at);
         if (block.live) {
           const bytes = block.window(0, block.length);
           this.#note(request, result, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), at);
@@ -99,28 +100,21 @@ export class Recorder {
         return result;
       },
       read: (fd, at, length) => {
-        const result = seam.read(fd, at, length);
+        const result = read.call(seam, fd, at, length);
         const bytes = result > 0 ? Buffer.from(arena.bytes.subarray(at, at + result)).toString('hex') : '';
         if (result !== 0) this.#lines.push(`read ${result < 0 ? errnoName(result) : bytes}`);
         return result;
       },
       write: (fd, at, length) => {
-        const result = seam.write(fd, at, length);
+        const result = write.call(seam, fd, at, length);
         this.#lines.push(`write ${result < 0 ? errnoName(result) : result}`);
         return result;
       },
       mapMmio: (fd, offset, length) => {
-        const region = seam.mapMmio(fd, offset, length);
+        const region = mapMmio.call(seam, fd, offset, length);
         this.#lines.push(`mmap ${offset}+${length} ${typeof region === 'number' ? errnoName(region) : 'ok'}`);
         return region;
       },
-    };
-    return new Proxy(seam, {
-      get(target, name) {
-        if (Object.hasOwn(replaced, name)) return Reflect.get(replaced, name);
-        const value: unknown = Reflect.get(target, name, target);
-        return typeof value === 'function' ? value.bind(target) : value;
-      },
-    });
+    } satisfies Partial<Seam>);
   }
 }

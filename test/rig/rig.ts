@@ -4,7 +4,7 @@
 import { createEmulatedHost, type EmulatedHost } from '../../lib/emulated-host.js';
 import { loadNative } from '../../lib/host/native.js';
 import { openHost } from '../../lib/index.js';
-import { Host, hostSeam, type Seam } from '../../lib/unsafe.js';
+import { type Host, hostSeam, type Seam } from '../../lib/unsafe.js';
 import { Recorder } from './recorder.js';
 
 /** Things that not every rig can do. */
@@ -44,17 +44,19 @@ function noiommuDevice(seam: Seam): string | undefined {
   return typeof device === 'string' ? device.split('/').at(-1) : undefined;
 }
 
-/** A host whose calls are recorded, where somebody wants to compare them. */
-function recordable(host: Host): { host: Host; seam: Seam; recorded: () => string[] } {
-  if (process.env.IOMMUFD_RESULTS === undefined) return { host, seam: hostSeam(host), recorded: () => [] };
+/** Records a seam's calls, where somebody wants to compare them. */
+function record(seam: Seam): () => string[] {
+  if (process.env.IOMMUFD_RESULTS === undefined) return () => [];
   const recorder = new Recorder();
-  const seam = recorder.wrap(hostSeam(host));
-  return { host: new Host(seam), seam, recorded: () => recorder.take() };
+  recorder.listen(seam);
+  return () => recorder.take();
 }
 
 /** The real kernel: needs CONFIG_IOMMUFD_TEST. */
 function kernelRig(): Rig {
-  const { host, seam, recorded } = recordable(openHost({ kind: 'kernel' }));
+  const host = openHost({ kind: 'kernel' });
+  const seam = hostSeam(host);
+  const recorded = record(seam);
   const native = loadNative();
   return {
     name: 'kernel',
@@ -89,10 +91,11 @@ function emulatedRig(): Rig {
     devices: [{ address: '0000:00:05.0', iommu: false }],
     memory: { hugePageSizes: [2 << 20] },
   });
-  const { host, seam, recorded } = recordable(emulated);
+  const seam = hostSeam(emulated);
+  const recorded = record(seam);
   return {
     name: 'emulated',
-    host,
+    host: emulated,
     seam,
     emulated,
     recorded,

@@ -61,6 +61,14 @@ export class Areas {
     const slot = this.at(page, offset);
     return slot >= 0 ? slot : this.#index.after(page, offset);
   }
+  /** Whether any area lies in a range. */
+  touches(page: number, offset: number, lastPage: number, lastOffset: number): boolean {
+    if (this.at(page, offset) >= 0) return true;
+    const next = this.#index.pageAfter(page, offset);
+    return (
+      next < lastPage || (next === lastPage && !this.startsAfter(this.#index.after(page, offset), lastPage, lastOffset))
+    );
+  }
   /** The area behind another one; -1 for none. */
   next(slot: number): number {
     return this.#index.after(this.startPage[slot] ?? 0, this.startOffset[slot] ?? 0);

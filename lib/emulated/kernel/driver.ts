@@ -23,7 +23,7 @@ export interface IommuDevice {
   readonly iommu: Iommu;
   /** Devices that cannot be told apart by the IOMMU share one. */
   readonly group: IommuGroup;
-  /** PASIDs it can use: 0 for none, else a power of two. */
+  /** PASIDs it can use, a power of two: 1 for the one of requests without any; 0 where it is not known. */
   readonly maxPasids: number;
   readonly reservedRegions: readonly ReservedRegion[];
   capable(what: 'cache-coherency' | 'enforce-cache-coherency' | 'dirty-tracking' | 'pci-ats'): boolean;

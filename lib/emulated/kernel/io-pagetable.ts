@@ -160,8 +160,7 @@ export class IoPagetable implements Translation {
       const start = BigInt(page) * PAGE + BigInt(offset);
       if (reserved.touches(start, BigInt(lastPage) * PAGE + BigInt(lastOffset))) return -ERRNO.EINVAL;
     }
-    const near = areaTable.from(page, offset);
-    return near >= 0 && !areaTable.startsAfter(near, lastPage, lastOffset) ? -ERRNO.EEXIST : 0;
+    return areaTable.touches(page, offset, lastPage, lastOffset) ? -ERRNO.EEXIST : 0;
   }
   /** The slot of a new area, or -errno. */
   #insert(

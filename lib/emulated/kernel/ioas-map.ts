@@ -47,7 +47,7 @@ function pagesOf(command: Command, lengthAt: number, offset: number): number {
 /** Whether start + length is beyond 64 bits: `extra` -1 for the last byte in its place. */
 function overflows(command: Command, startAt: number, lengthAt: number, extra: number): boolean {
   const offsets = offsetAt(command, startAt) + offsetAt(command, lengthAt) + extra;
-  return pageAt(command, startAt) + pageAt(command, lengthAt) + Math.floor(offsets / PAGE_SIZE) >= PAGES;
+  return pageAt(command, startAt) + pageAt(command, lengthAt) + (offsets >> 12) >= PAGES;
 }
 
 export function ioasMap(command: Command): number {
@@ -127,7 +127,7 @@ function place(
   const page = pageAt(command, iovaAt);
   const within = offsetAt(command, iovaAt);
   const last = within + offsetAt(command, lengthAt) - 1;
-  const lastPage = page + pageAt(command, lengthAt) + Math.floor(last / PAGE_SIZE);
+  const lastPage = page + pageAt(command, lengthAt) + (last >> 12);
   return iopt.mapAt(page, within, lastPage, last & (PAGE_SIZE - 1), rightsOf(flags), pages, 0, offset);
 }
 
@@ -150,6 +150,6 @@ function unmapRange(command: Command, iopt: IoPagetable): number {
   const page = pageAt(command, UNMAP.iova);
   const offset = offsetAt(command, UNMAP.iova);
   const last = offset + offsetAt(command, UNMAP.length) - 1;
-  const lastPage = page + pageAt(command, UNMAP.length) + Math.floor(last / PAGE_SIZE);
+  const lastPage = page + pageAt(command, UNMAP.length) + (last >> 12);
   return iopt.unmap(page, offset, lastPage, last & (PAGE_SIZE - 1));
 }

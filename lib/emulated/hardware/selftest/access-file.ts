@@ -1,4 +1,4 @@
-// An access as the mock hands it out: a file that holds it, and the stretches of IOVAs pinned through it.
+// An access as the mock hands it out (iommufd/selftest.c): a file that holds it, and the IOVAs pinned through it.
 import type { Access } from '../../kernel/access.js';
 import { OpenFile } from '../../kernel/file.js';
 import type { Ioas } from '../../kernel/ioas.js';

@@ -1,4 +1,5 @@
-// The mock's domain that lets nothing through: what a device is attached to when it is attached to nothing.
+// The mock's domain that lets nothing through: what a device is attached to when it is attached to nothing
+// (iommufd/selftest.c).
 import { Domain, type IommuDevice } from '../../kernel/driver.js';
 import { type MockDomain, mockOf } from './mock-device.js';
 

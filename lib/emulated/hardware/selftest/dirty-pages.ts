@@ -1,5 +1,5 @@
-// Which pages were written: bits by page number, in chunks that exist only where something was written. The pages are the
-// mock's smallest ones.
+// Which pages were written: bits by page number, in chunks that exist only where something was written. The pages are
+// the mock's smallest ones.
 
 /** Bytes that one bit stands for: the smallest page of the mock's page tables. */
 export const GRANULE = 2048;

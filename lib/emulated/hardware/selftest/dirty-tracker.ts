@@ -1,5 +1,5 @@
-// What a page table of the mock knows of writes. As in hardware the bits belong to the table's entries, and an entry is as
-// large as the memory and the IOVAs allow: one written page makes the whole entry dirty.
+// What a page table of the mock knows of writes. As in hardware the bits belong to the table's entries, and an entry is
+// as large as the memory and the IOVAs allow: one written page makes the whole entry dirty (generic_pt/iommu_pt.h).
 import type { DirtyTracker } from '../../kernel/driver.js';
 import { DirtyPages, GRANULE } from './dirty-pages.js';
 import { type Entry, entryAround } from './page-table-entry.js';

@@ -1,4 +1,5 @@
-// The hardware queues of a vIOMMU of the mock: two, of which the second one needs the first. They execute nothing.
+// The hardware queues of a vIOMMU of the mock: two, of which the second one needs the first. They execute nothing
+// (iommufd/selftest.c).
 import { ERRNO } from '../../../uapi/errno.js';
 import type { HwQueue } from '../../kernel/hw-queue.js';
 import type { SelftestPagingDomain } from './paging-domain.js';

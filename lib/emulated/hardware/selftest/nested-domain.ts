@@ -1,4 +1,5 @@
-// A guest's page table on the mock: it has no format, only an IOTLB of four entries to be invalidated.
+// A guest's page table on the mock: it has no format, only an IOTLB of four entries to be invalidated
+// (iommufd/selftest.c).
 import { ERRNO } from '../../../uapi/errno.js';
 import { type Domain, type IommuDevice, NestedDomain } from '../../kernel/driver.js';
 import type { UserArray, UserStruct } from '../../kernel/user-data.js';

@@ -1,6 +1,6 @@
-// How large the entries of the mock's page tables are. No table is kept: its entries follow from the mappings, as iommufd
-// and generic_pt would have made them. An entry is a power of two long, its IOVAs and its memory are aligned to that, and
-// it lies within one mapping; without large pages it is no longer than a page of memory.
+// How large the entries of the mock's page tables are. No table is kept: its entries follow from the mappings, as
+// iommufd and generic_pt would have made them. An entry is a power of two long, its IOVAs and its memory are aligned to
+// that, and it lies within one mapping; without large pages it is no longer than a page of memory.
 import { IoPagetable } from '../../kernel/io-pagetable.js';
 import { PAGE_SIZE } from '../../memory/backing.js';
 import type { SelftestPagingDomain } from './paging-domain.js';

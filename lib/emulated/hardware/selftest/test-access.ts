@@ -1,4 +1,5 @@
-// Test operations on accesses: what a driver does that emulates a device, and so has no IOMMU to go through.
+// Test operations on accesses: what a driver does that emulates a device, and so has no IOMMU to go through
+// (iommufd/selftest.c).
 import { ERRNO } from '../../../uapi/errno.js';
 import { createAccess as createKernelAccess } from '../../kernel/access.js';
 import type { Command } from '../../kernel/command.js';

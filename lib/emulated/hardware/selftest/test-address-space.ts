@@ -1,4 +1,4 @@
-// Test operations on address spaces themselves.
+// Test operations on address spaces themselves (iommufd/selftest.c).
 import { ERRNO } from '../../../uapi/errno.js';
 import type { Command } from '../../kernel/command.js';
 import { Ioas } from '../../kernel/ioas.js';

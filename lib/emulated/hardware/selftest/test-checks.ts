@@ -1,4 +1,5 @@
-// Test operations that look behind the kernel's curtain: what is mapped, how often it is pinned, what caches hold.
+// Test operations that look behind the kernel's curtain: what is mapped, how often it is pinned, what caches hold
+// (iommufd/selftest.c).
 import { ERRNO } from '../../../uapi/errno.js';
 import type { Command } from '../../kernel/command.js';
 import { HwptNested } from '../../kernel/hwpt-nested.js';

@@ -1,4 +1,4 @@
-// IOMMU_TEST_CMD: the operations by number.
+// IOMMU_TEST_CMD: the operations by number (iommufd/selftest.c).
 import { ERRNO } from '../../../uapi/errno.js';
 import type { Command } from '../../kernel/command.js';
 import type { SelftestMachine } from './machine.js';

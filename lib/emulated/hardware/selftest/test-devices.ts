@@ -1,4 +1,4 @@
-// Test operations that make mock devices and attach them.
+// Test operations that make mock devices and attach them (iommufd/selftest.c).
 import { ERRNO } from '../../../uapi/errno.js';
 import type { Command } from '../../kernel/command.js';
 import { bindDevice, type IommufdDevice } from '../../kernel/device.js';

@@ -1,4 +1,4 @@
-// DIRTY: the mock's stand-in for devices that write.
+// DIRTY: the mock's stand-in for devices that write (iommufd/selftest.c).
 import { ERRNO } from '../../../uapi/errno.js';
 import type { Command } from '../../kernel/command.js';
 import type { SelftestMachine } from './machine.js';

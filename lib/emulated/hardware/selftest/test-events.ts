@@ -1,4 +1,4 @@
-// Test operations that make a mock device raise events.
+// Test operations that make a mock device raise events (iommufd/selftest.c).
 import { ERRNO } from '../../../uapi/errno.js';
 import type { Command } from '../../kernel/command.js';
 import { IommufdDevice } from '../../kernel/device.js';

@@ -1,4 +1,4 @@
-// Test operations on the PASIDs of mock devices.
+// Test operations on the PASIDs of mock devices (iommufd/selftest.c).
 import { ERRNO } from '../../../uapi/errno.js';
 import type { Command } from '../../kernel/command.js';
 import { HwptNested } from '../../kernel/hwpt-nested.js';

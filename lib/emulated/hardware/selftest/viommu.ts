@@ -1,4 +1,5 @@
-// A virtual IOMMU of the mock: registers to map, caches of its devices to invalidate, and two hardware queues.
+// A virtual IOMMU of the mock: registers to map, caches of its devices to invalidate, and two hardware queues
+// (iommufd/selftest.c).
 import { ERRNO } from '../../../uapi/errno.js';
 import { iommufd_hwpt_alloc_flags } from '../../../uapi/iommufd-constants.js';
 import type { NestedDomain, ViommuDriver } from '../../kernel/driver.js';
