@@ -34,9 +34,12 @@ export class IovaAllocator {
     this.#allowed = allowed;
   }
 
-  /** IOVAs from a page on are free again, or other ones are allowed: what was learned of holes is void behind it. */
-  freed(page: number): void {
-    if (page < this.#fromPage) this.#startFrom(BigInt(page) * PAGE);
+  /** An area that began here is gone, or other IOVAs are allowed: what was learned of holes is void from its hole on. */
+  freed(page: number, offset: number): void {
+    if (page > this.#fromPage) return;
+    // The hole that it lies in begins behind the area before it.
+    const before = this.#areas.before(page, offset);
+    this.#startFrom(before < 0 ? 0n : this.#areas.lastOf(before) + 1n);
   }
   #startFrom(iova: bigint): void {
     this.#from = iova;
@@ -50,7 +53,7 @@ export class IovaAllocator {
     if (alignment < least) return -BigInt(ERRNO.EINVAL);
     const wish = { length, alignment, pageOffset: address % PAGE };
     const from = this.#startFor(wish);
-    for (const { start, last } of this.#allowed.isEmpty ? EVERYWHERE : this.#allowed.all) {
+    for (const { start, last } of this.#allowed.isEmpty ? EVERYWHERE : this.#allowed.spans) {
       const found = this.#findIn(
         start < PAGE ? PAGE : start,
         last > U64_MAX - PAGE ? U64_MAX - PAGE : last,

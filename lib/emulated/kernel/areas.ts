@@ -61,6 +61,10 @@ export class Areas {
     const slot = this.at(page, offset);
     return slot >= 0 ? slot : this.#index.after(page, offset);
   }
+  /** The last area that starts at or before an IOVA; -1 for none. */
+  before(page: number, offset: number): number {
+    return this.#index.atOrBefore(page, offset);
+  }
   /** Whether any area lies in a range. */
   touches(page: number, offset: number, lastPage: number, lastOffset: number): boolean {
     if (this.at(page, offset) >= 0) return true;

@@ -156,10 +156,7 @@ export class IoPagetable implements Translation {
   #checkPlace(page: number, offset: number, lastPage: number, lastOffset: number): number {
     if ((offset & (this.#alignment - 1)) !== 0) return -ERRNO.EINVAL;
     const { areaTable, reserved } = this;
-    if (!reserved.isEmpty) {
-      const start = BigInt(page) * PAGE + BigInt(offset);
-      if (reserved.touches(start, BigInt(lastPage) * PAGE + BigInt(lastOffset))) return -ERRNO.EINVAL;
-    }
+    if (!reserved.isEmpty && reserved.touchesPages(page, offset, lastPage, lastOffset)) return -ERRNO.EINVAL;
     return areaTable.touches(page, offset, lastPage, lastOffset) ? -ERRNO.EEXIST : 0;
   }
   /** The slot of a new area, or -errno. */
@@ -195,6 +192,7 @@ export class IoPagetable implements Translation {
     return (firstIndex[slot] ?? 0) + (lastPage[slot] ?? 0) - (startPage[slot] ?? 0) + Math.floor(bytes / PAGE_SIZE);
   }
   #pin(slot: number): number {
+    if (!this.#context.kernel.allocates()) return -ERRNO.ENOMEM;
     const { pages, firstIndex } = this.areaTable;
     return this.pages.pin(pages[slot] ?? 0, firstIndex[slot] ?? 0, this.#lastIndex(slot));
   }
@@ -231,12 +229,15 @@ export class IoPagetable implements Translation {
       const endOffset = areaTable.lastOffset[slot] ?? 0;
       const isInside = startPage > page || (startPage === page && startOffset >= offset);
       if (!isInside || endPage > lastPage || (endPage === lastPage && endOffset > lastOffset)) return -ERRNO.ENOENT;
+      // Not counted anew for an area that follows the one before at once: so does the kernel.
+      if (startPage !== page || startOffset !== offset) tries = 0;
       if ((areaTable.accesses[slot] ?? 0) > 0) {
-        if (++tries > TRIES) return -ERRNO.EDEADLOCK;
+        page = startPage;
+        offset = startOffset;
         this.#askToLetGo(slot);
+        if (++tries > TRIES) return -ERRNO.EDEADLOCK;
         continue;
       }
-      tries = 0;
       this.#drop(slot);
       this.#addUnmapped(endPage - startPage, endOffset - startOffset + 1);
       if (endPage === lastPage && endOffset === lastOffset) return 0;
@@ -266,9 +267,11 @@ export class IoPagetable implements Translation {
       for (const domain of this.#domains) domain.unmapped?.(start, areaTable.lastOf(slot) - start + 1n);
       this.#unpin(slot);
     }
-    this.#allocator.freed(areaTable.startPage[slot] ?? 0);
     const pages = areaTable.pages[slot] ?? 0;
+    const page = areaTable.startPage[slot] ?? 0;
+    const offset = areaTable.startOffset[slot] ?? 0;
     areaTable.remove(slot);
+    this.#allocator.freed(page, offset);
     this.pages.drop(pages);
   }
 
@@ -381,12 +384,12 @@ export class IoPagetable implements Translation {
     const isUsed = near >= 0 && this.areaTable.startOf(near) <= last;
     if (isUsed || this.allowed.touches(start, last)) return -ERRNO.EADDRINUSE;
     if (!this.#context.kernel.allocates()) return -ERRNO.ENOMEM;
-    this.reserved.add({ start, last, owner });
+    this.reserved.add({ start, last }, owner);
     return 0;
   }
   removeReserved(owner: object): void {
     this.reserved.remove(owner);
-    this.#allocator.freed(0);
+    this.#allocator.freed(0, 0);
   }
   /** What a device cannot use, or uses itself. */
   enforceDeviceReservedRegions(device: IommuDevice): number {
@@ -402,9 +405,8 @@ export class IoPagetable implements Translation {
   /** Replaces the promises; -EADDRINUSE where one of them is reserved. */
   allow(ranges: readonly { readonly start: bigint; readonly last: bigint }[]): number {
     if (ranges.some(({ start, last }) => this.reserved.touches(start, last))) return -ERRNO.EADDRINUSE;
-    this.allowed.clear();
-    for (const { start, last } of ranges) this.allowed.add({ start, last, owner: undefined });
-    this.#allocator.freed(0);
+    this.allowed.replaceAll(ranges);
+    this.#allocator.freed(0, 0);
     return 0;
   }
 

@@ -15,7 +15,7 @@ import type { Piece } from './io-pagetable.js';
 import { Ioas } from './ioas.js';
 import { isFixed, isKnown, rightsOf } from './ioas-map.js';
 import type { IommufdContext } from './iommufd-file.js';
-import { U64_MAX } from './iova-ranges.js';
+import { DisjointRanges, U64_MAX } from './iova-ranges.js';
 
 export { ioasMap, ioasMapFile, ioasUnmap } from './ioas-map.js';
 
@@ -79,16 +79,15 @@ export function ioasAllowIovas(command: Command): number {
   const address = command.address(ALLOW.allowed_iovas);
   const bytes = new Uint8Array(iommu_iova_range.size);
   const view = new DataView(bytes.buffer);
-  const ranges: { start: bigint; last: bigint }[] = [];
+  const ranges = new DisjointRanges();
   for (let i = 0; i < command.get(ALLOW.num_iovas); i++) {
     if (!process.memory.read(address + i * bytes.length, bytes)) return -ERRNO.EFAULT;
     const range = iommu_iova_range.decode(view, 0);
     if (range.start >= range.last) return -ERRNO.EINVAL;
-    if (ranges.some(({ start, last }) => start <= range.last && last >= range.start)) return -ERRNO.EINVAL;
+    if (!ranges.add(range)) return -ERRNO.EINVAL;
     if (!kernel.allocates()) return -ERRNO.ENOMEM;
-    ranges.push(range);
   }
-  return ioas.iopt.allow(ranges);
+  return ioas.iopt.allow(ranges.all);
 }
 
 export function ioasCopy(command: Command): number {

@@ -44,6 +44,10 @@ function checkMap(command: Command, flags: number, iovaAt: number, lengthAt: num
 function pagesOf(command: Command, lengthAt: number, offset: number): number {
   return pageAt(command, lengthAt) + ((offsetAt(command, lengthAt) + offset + PAGE_SIZE - 1) >> 12);
 }
+/** The kernel rounds lengths up to pages, and leaves room for that. */
+function isTooLong(command: Command, lengthAt: number): boolean {
+  return pageAt(command, lengthAt) >= PAGES - 1;
+}
 /** Whether start + length is beyond 64 bits: `extra` -1 for the last byte in its place. */
 function overflows(command: Command, startAt: number, lengthAt: number, extra: number): boolean {
   const offsets = offsetAt(command, startAt) + offsetAt(command, lengthAt) + extra;
@@ -61,8 +65,7 @@ export function ioasMap(command: Command): number {
   if (overflows(command, MAP.user_va, MAP.length, 0)) return -ERRNO.EOVERFLOW;
   const offset = offsetAt(command, MAP.user_va);
   const count = pagesOf(command, MAP.length, offset);
-  // The kernel rounds the length up to pages.
-  if (isZero(command, MAP.length) || pagesOf(command, MAP.length, 0) >= PAGES) return -ERRNO.EINVAL;
+  if (isZero(command, MAP.length) || isTooLong(command, MAP.length)) return -ERRNO.EINVAL;
   if (!context.kernel.allocates()) return -ERRNO.ENOMEM;
   const pages = context.pages.fromAddress(
     pageAt(command, MAP.user_va),
@@ -88,7 +91,7 @@ export function ioasMapFile(command: Command): number {
   if (overflows(command, FILE.start, FILE.length, -1)) return -ERRNO.EOVERFLOW;
   const file = context.process.files.get(command.s32(FILE.fd));
   if (file === undefined) return -ERRNO.EBADF;
-  if (pagesOf(command, FILE.length, 0) >= PAGES) return -ERRNO.EINVAL;
+  if (isTooLong(command, FILE.length)) return -ERRNO.EINVAL;
   if (!context.kernel.allocates()) return -ERRNO.ENOMEM;
   const offset = offsetAt(command, FILE.start);
   const count = pagesOf(command, FILE.length, offset);

@@ -201,26 +201,37 @@ export class PageStore {
   }
 
   /**
-   * Copies bytes out or in, from a byte on. Memory by address is reached as the process does, also where what is pinned has
-   * been replaced meanwhile, unless `pinned` asks for what devices see.
+   * Copies bytes out or in, from a byte on; nobody is charged for it. Memory by address is reached as the process does;
+   * `asDevice` reaches what is pinned in its place, but for less than a page: so does the kernel's test path.
    */
-  copy(slot: number, byte: number, data: Uint8Array, write: boolean, pinned: boolean): number {
+  copy(slot: number, byte: number, data: Uint8Array, write: boolean, asDevice: boolean): number {
     if (write && !this.isWritable(slot)) return -ERRNO.EPERM;
-    const { memory } = this.#process;
-    if (!this.isFile(slot) && !pinned) {
+    const first = Math.floor(byte / PAGE_SIZE);
+    const last = Math.floor((byte + data.length - 1) / PAGE_SIZE);
+    if (!this.isFile(slot) && !(asDevice && first !== last)) {
+      const { memory } = this.#process;
       const address = this.startOf(slot) * PAGE_SIZE + byte;
       const done = write ? memory.write(address, data) : memory.read(address, data);
       return done ? 0 : -ERRNO.EFAULT;
     }
-    const first = Math.floor(byte / PAGE_SIZE);
-    const last = Math.floor((byte + data.length - 1) / PAGE_SIZE);
-    const rc = this.pin(slot, first, last);
-    if (rc < 0) return rc;
+    return this.#copyPages(
+      slot,
+      byte,
+      data,
+      write,
+      this.#isPinned(slot, first, last) ? 0 : this.#resolve(slot, first, last),
+    );
+  }
+  #copyPages(slot: number, byte: number, data: Uint8Array, write: boolean, found: number): number {
+    if (found < 0) return found;
     const { backing, page } = this.pinned(slot, 0);
     if (write) backing.write(page * PAGE_SIZE + byte, data);
     else backing.read(page * PAGE_SIZE + byte, data);
-    this.unpin(slot, first, last);
+    if (this.#whole[slot] === 0 && !this.#parts.has(slot)) this.#backings[slot] = undefined;
     return 0;
+  }
+  #isPinned(slot: number, first: number, last: number): boolean {
+    return (this.#whole[slot] ?? 0) > 0 || this.#parts.get(slot)?.unused(first, last).length === 0;
   }
 
   #grow(capacity: number): void {
