@@ -33,7 +33,8 @@ export class Areas {
 
   /** A slot whose columns are to be set before `insert`. */
   take(): number {
-    const slot = this.#slots.take((capacity) => this.#grow(capacity));
+    if (this.#slots.isFull) this.#grow(this.#slots.grow());
+    const slot = this.#slots.take();
     this.accesses[slot] = 0;
     this.locks[slot] = 0;
     this.refusing[slot] = 0;

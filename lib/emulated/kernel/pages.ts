@@ -49,7 +49,8 @@ export class PageStore {
     return slot;
   }
   #take(page: number, count: number, writable: boolean, mode: 'user' | 'mm'): number {
-    const slot = this.#slots.take((capacity) => this.#grow(capacity));
+    if (this.#slots.isFull) this.#grow(this.#slots.grow());
+    const slot = this.#slots.take();
     this.#start[slot] = page;
     this.#count[slot] = count;
     this.#references[slot] = 1;

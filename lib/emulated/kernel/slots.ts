@@ -9,21 +9,24 @@ export function grown<C extends Column>(column: C, capacity: number): C {
   return larger;
 }
 
-/** Numbers of records: given in order, and the freed ones again, the last one first. */
+/** Numbers of records: the ones that were freed again first, the last one of them first. */
 export class Slots {
   #free: Int32Array = new Int32Array(8);
   #freeCount = 0;
   #next = 0;
-  capacity = 0;
+  #capacity = 0;
 
-  /** The next slot; `grow` is told a larger capacity where that is needed. */
-  take(grow: (capacity: number) => void): number {
-    if (this.#freeCount > 0) return this.#free[--this.#freeCount] ?? 0;
-    if (this.#next === this.capacity) {
-      this.capacity = Math.max(16, Math.ceil(this.capacity * 1.5));
-      grow(this.capacity);
-    }
-    return this.#next++;
+  /** Whether the columns must grow before the next `take`. */
+  get isFull(): boolean {
+    return this.#freeCount === 0 && this.#next === this.#capacity;
+  }
+  /** Makes room; answers how many records the columns must hold from now on. */
+  grow(): number {
+    this.#capacity = Math.max(16, Math.ceil(this.#capacity * 1.25));
+    return this.#capacity;
+  }
+  take(): number {
+    return this.#freeCount > 0 ? (this.#free[--this.#freeCount] ?? 0) : this.#next++;
   }
   give(slot: number): void {
     if (this.#freeCount === this.#free.length) this.#free = grown(this.#free, Math.ceil(this.#free.length * 1.5));
