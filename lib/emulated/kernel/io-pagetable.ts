@@ -1,15 +1,13 @@
-// An IOAS's map from IOVAs to memory (struct io_pagetable; iommufd/io_pagetable.c). Page tables hold no copy of it: they are
-// kept equal at all times, so they translate by it. What the kernel does for them is to pin: while there is a page table, all
-// that is mapped is.
+// An IOAS's map from IOVAs to memory, and those who follow it (struct io_pagetable; iommufd/io_pagetable.c). Page tables hold
+// no copy: they are kept equal at all times, so they translate by the map itself. What the kernel does for them is to pin:
+// while there is a page table, all that is mapped is.
 import { ERRNO } from '../../uapi/errno.js';
 import { PAGE_SIZE } from '../memory/backing.js';
 import type { Access } from './access.js';
 import { IovaAllocator } from './alloc-iova.js';
-import { Areas, READ, WRITE } from './areas.js';
-import type { IommuDevice, PagingDomain, Translation } from './driver.js';
-import type { IommufdContext } from './iommufd-file.js';
+import { AreaMap } from './area-map.js';
+import type { IommuDevice, PagingDomain } from './driver.js';
 import { IovaRanges, U64_MAX } from './iova-ranges.js';
-import type { PageStore } from './pages.js';
 
 const PAGE = BigInt(PAGE_SIZE);
 /** How often accesses are asked to let go before the kernel gives up. */
@@ -23,19 +21,10 @@ export interface Piece {
   readonly length: bigint;
 }
 
-export interface AreaInfo {
-  readonly iova: bigint;
-  readonly length: bigint;
-  readonly readable: boolean;
-  readonly writable: boolean;
-}
-
-export class IoPagetable implements Translation {
-  readonly areaTable = new Areas();
+export class IoPagetable extends AreaMap {
   readonly reserved = new IovaRanges();
   readonly allowed = new IovaRanges();
   readonly #allocator = new IovaAllocator(this.areaTable, this.reserved, this.allowed);
-  readonly #context: IommufdContext;
   readonly #domains: PagingDomain[] = [];
   readonly #accesses: Access[] = [];
   #alignment = 1;
@@ -44,13 +33,6 @@ export class IoPagetable implements Translation {
   unmappedPages = 0;
   unmappedBytes = 0;
 
-  constructor(context: IommufdContext) {
-    this.#context = context;
-  }
-
-  get pages(): PageStore {
-    return this.#context.pages;
-  }
   /** What IOVAs and lengths must be a multiple of. */
   get alignment(): bigint {
     return BigInt(this.#alignment);
@@ -84,9 +66,19 @@ export class IoPagetable implements Translation {
   ): number {
     const rc = this.#checkPlace(page, offset, lastPage, lastOffset);
     if (rc < 0) return rc;
-    const slot = this.#insert(page, offset, lastPage, lastOffset, rights, pages, index, pageOffset);
+    const slot = this.insertArea(
+      page,
+      offset,
+      lastPage,
+      lastOffset,
+      rights,
+      pages,
+      index,
+      pageOffset,
+      this.#alignment - 1,
+    );
     if (slot < 0 || this.#domains.length === 0) return slot < 0 ? slot : 0;
-    const pinned = this.#pin(slot);
+    const pinned = this.pinArea(slot);
     if (pinned < 0) this.areaTable.remove(slot);
     else this.#tellMapped(slot);
     return pinned;
@@ -109,7 +101,7 @@ export class IoPagetable implements Translation {
     address: bigint,
     rights: number,
   ): bigint {
-    const { kernel } = this.#context;
+    const { kernel } = this.context;
     if (!kernel.allocates()) return -BigInt(ERRNO.ENOMEM);
     if (length === 0n || length % this.alignment !== 0n) return -BigInt(ERRNO.EINVAL);
     const start = iova ?? this.findIova(address, length);
@@ -124,12 +116,14 @@ export class IoPagetable implements Translation {
   }
   #insertPieces(pieces: readonly Piece[], start: bigint, rights: number): number {
     const slots: number[] = [];
+    const mask = this.#alignment - 1;
     let rc = 0;
     let next = start;
     for (const { pages, firstIndex, pageOffset, length } of pieces) {
       const last = next + length - 1n;
       const [page, offset] = [Number(next / PAGE), Number(next % PAGE)];
-      rc = this.#insert(page, offset, Number(last / PAGE), Number(last % PAGE), rights, pages, firstIndex, pageOffset);
+      const [lastPage, lastOffset] = [Number(last / PAGE), Number(last % PAGE)];
+      rc = this.insertArea(page, offset, lastPage, lastOffset, rights, pages, firstIndex, pageOffset, mask);
       if (rc < 0) break;
       slots.push(rc);
       next += length;
@@ -137,7 +131,7 @@ export class IoPagetable implements Translation {
     let pinned = 0;
     if (rc >= 0 && this.#domains.length > 0) {
       for (const slot of slots) {
-        rc = this.#pin(slot);
+        rc = this.pinArea(slot);
         if (rc < 0) break;
         pinned++;
       }
@@ -147,7 +141,7 @@ export class IoPagetable implements Translation {
       return 0;
     }
     slots.forEach((slot, i) => {
-      if (i < pinned) this.#unpin(slot);
+      if (i < pinned) this.unpinArea(slot);
       this.areaTable.remove(slot);
     });
     return rc;
@@ -158,47 +152,6 @@ export class IoPagetable implements Translation {
     const { areaTable, reserved } = this;
     if (!reserved.isEmpty && reserved.touchesPages(page, offset, lastPage, lastOffset)) return -ERRNO.EINVAL;
     return areaTable.touches(page, offset, lastPage, lastOffset) ? -ERRNO.EEXIST : 0;
-  }
-  /** The slot of a new area, or -errno. */
-  #insert(
-    page: number,
-    offset: number,
-    lastPage: number,
-    lastOffset: number,
-    rights: number,
-    pages: number,
-    index: number,
-    pageOffset: number,
-  ): number {
-    if ((rights & WRITE) !== 0 && !this.pages.isWritable(pages)) return -ERRNO.EPERM;
-    if ((pageOffset & (this.#alignment - 1)) !== 0) return -ERRNO.EINVAL;
-    const { areaTable } = this;
-    const slot = areaTable.take();
-    areaTable.startPage[slot] = page;
-    areaTable.startOffset[slot] = offset;
-    areaTable.lastPage[slot] = lastPage;
-    areaTable.lastOffset[slot] = lastOffset;
-    areaTable.rights[slot] = rights;
-    areaTable.pages[slot] = pages;
-    areaTable.firstIndex[slot] = index;
-    areaTable.pageOffset[slot] = pageOffset;
-    areaTable.insert(slot);
-    return slot;
-  }
-  /** The last of an area's pages, in numbers alone. */
-  #lastIndex(slot: number): number {
-    const { startPage, startOffset, lastPage, lastOffset, firstIndex, pageOffset } = this.areaTable;
-    const bytes = (pageOffset[slot] ?? 0) + (lastOffset[slot] ?? 0) - (startOffset[slot] ?? 0);
-    return (firstIndex[slot] ?? 0) + (lastPage[slot] ?? 0) - (startPage[slot] ?? 0) + Math.floor(bytes / PAGE_SIZE);
-  }
-  #pin(slot: number): number {
-    if (!this.#context.kernel.allocates()) return -ERRNO.ENOMEM;
-    const { pages, firstIndex } = this.areaTable;
-    return this.pages.pin(pages[slot] ?? 0, firstIndex[slot] ?? 0, this.#lastIndex(slot));
-  }
-  #unpin(slot: number): void {
-    const { pages, firstIndex } = this.areaTable;
-    this.pages.unpin(pages[slot] ?? 0, firstIndex[slot] ?? 0, this.#lastIndex(slot));
   }
   #tellMapped(slot: number): void {
     for (const domain of this.#domains) {
@@ -265,7 +218,7 @@ export class IoPagetable implements Translation {
     if (this.#domains.length > 0) {
       const start = areaTable.startOf(slot);
       for (const domain of this.#domains) domain.unmapped?.(start, areaTable.lastOf(slot) - start + 1n);
-      this.#unpin(slot);
+      this.unpinArea(slot);
     }
     const pages = areaTable.pages[slot] ?? 0;
     const page = areaTable.startPage[slot] ?? 0;
@@ -282,11 +235,12 @@ export class IoPagetable implements Translation {
     const smallest = Number(domain.pageSizes & -domain.pageSizes);
     const alignment = Math.max(smallest, this.#alignment);
     if (alignment > PAGE_SIZE) return -ERRNO.EINVAL;
-    if (alignment !== this.#alignment && !this.#suits(alignment)) return -ERRNO.EADDRINUSE;
+    if (alignment !== this.#alignment && !this.suits(alignment)) return -ERRNO.EADDRINUSE;
     const { start, last } = domain.aperture;
     let rc = start > 0n ? this.reserve(0n, start - 1n, domain) : 0;
     if (rc === 0 && last < U64_MAX) rc = this.reserve(last + 1n, U64_MAX, domain);
-    if (rc === 0) rc = this.#pinAll();
+    // The first page table pins for all of them.
+    if (rc === 0 && this.#domains.length === 0) rc = this.pinAreas();
     if (rc < 0) {
       this.reserved.remove(domain);
       return rc;
@@ -303,48 +257,20 @@ export class IoPagetable implements Translation {
     const tail = this.#domains.pop();
     if (tail !== undefined && tail !== domain) this.#domains[index] = tail;
     domain.translation = undefined;
-    this.#unpinAll(-1);
+    if (this.#domains.length === 0) this.unpinAreas();
     this.removeReserved(domain);
     this.#calculateAlignment();
   }
-  /** The first page table pins for all of them. */
-  #pinAll(): number {
-    if (this.#domains.length > 0) return 0;
-    const { areaTable } = this;
-    for (let slot = areaTable.first(); slot >= 0; slot = areaTable.next(slot)) {
-      const rc = this.#pin(slot);
-      if (rc === 0) continue;
-      this.#unpinAll(slot);
-      return rc;
-    }
-    return 0;
-  }
-  #unpinAll(end: number): void {
-    if (this.#domains.length > 0) return;
-    const { areaTable } = this;
-    for (let slot = areaTable.first(); slot >= 0 && slot !== end; slot = areaTable.next(slot)) this.#unpin(slot);
-  }
-
   /** The domain whose table the kernel would read physical addresses from. */
   get storageDomain(): PagingDomain | undefined {
     return this.#domains[0];
   }
 
-  #suits(alignment: number): boolean {
-    const mask = alignment - 1;
-    const { areaTable } = this;
-    for (let slot = areaTable.first(); slot >= 0; slot = areaTable.next(slot)) {
-      const start = areaTable.startOffset[slot] ?? 0;
-      const end = (areaTable.lastOffset[slot] ?? 0) + 1;
-      if ((start & mask) !== 0 || (end & mask) !== 0 || ((areaTable.pageOffset[slot] ?? 0) & mask) !== 0) return false;
-    }
-    return true;
-  }
   #calculateAlignment(): number {
     let alignment = this.#largePages ? 1 : PAGE_SIZE;
     for (const { pageSizes } of this.#domains) alignment = Math.max(alignment, Number(pageSizes & -pageSizes));
     for (const access of this.#accesses) alignment = Math.max(alignment, access.alignment);
-    if (alignment > this.#alignment && !this.#suits(alignment)) return -ERRNO.EADDRINUSE;
+    if (alignment > this.#alignment && !this.suits(alignment)) return -ERRNO.EADDRINUSE;
     this.#alignment = alignment;
     return 0;
   }
@@ -365,7 +291,7 @@ export class IoPagetable implements Translation {
   // Accesses.
 
   addAccess(access: Access): number {
-    if (!this.#context.kernel.allocates()) return -ERRNO.ENOMEM;
+    if (!this.context.kernel.allocates()) return -ERRNO.ENOMEM;
     this.#accesses.push(access);
     const rc = this.#calculateAlignment();
     if (rc < 0) this.#accesses.pop();
@@ -383,7 +309,7 @@ export class IoPagetable implements Translation {
     const near = this.areaTable.from(Number(start / PAGE), Number(start % PAGE));
     const isUsed = near >= 0 && this.areaTable.startOf(near) <= last;
     if (isUsed || this.allowed.touches(start, last)) return -ERRNO.EADDRINUSE;
-    if (!this.#context.kernel.allocates()) return -ERRNO.ENOMEM;
+    if (!this.context.kernel.allocates()) return -ERRNO.ENOMEM;
     this.reserved.add({ start, last }, owner);
     return 0;
   }
@@ -408,66 +334,5 @@ export class IoPagetable implements Translation {
     this.allowed.replaceAll(ranges);
     this.#allocator.freed(0, 0);
     return 0;
-  }
-
-  // Looking up.
-
-  translate(page: number, offset: number, write: boolean): number {
-    return this.#translate(page, offset, write ? WRITE : READ);
-  }
-  /** The physical address behind an IOVA, whatever may be done there; -1 where nothing is mapped. */
-  translateAny(page: number, offset: number): number {
-    return this.#translate(page, offset, READ | WRITE);
-  }
-  #translate(page: number, offset: number, rights: number): number {
-    const { areaTable } = this;
-    const slot = areaTable.at(page, offset);
-    if (slot < 0 || ((areaTable.rights[slot] ?? 0) & rights) === 0) return -1;
-    const pages = page - (areaTable.startPage[slot] ?? 0);
-    const bytes = (areaTable.pageOffset[slot] ?? 0) + offset - (areaTable.startOffset[slot] ?? 0);
-    const index = (areaTable.firstIndex[slot] ?? 0) + pages + Math.floor(bytes / PAGE_SIZE);
-    const frame = this.pages.frame(areaTable.pages[slot] ?? 0, index);
-    return frame < 0 ? -1 : frame * PAGE_SIZE + (bytes & (PAGE_SIZE - 1));
-  }
-
-  /** Visits the areas of a range, as long as each begins where the one before ends; a visitor's number ends it. */
-  eachArea<T>(
-    iova: bigint,
-    last: bigint,
-    visit: (slot: number, start: bigint, last: bigint) => T | undefined,
-  ): T | 'gap' | 'done' {
-    const { areaTable } = this;
-    let next = iova;
-    for (;;) {
-      const slot = areaTable.at(Number(next / PAGE), Number(next % PAGE));
-      if (slot < 0) return 'gap';
-      const areaLast = areaTable.lastOf(slot);
-      const answer = visit(slot, next, areaLast < last ? areaLast : last);
-      if (answer !== undefined) return answer;
-      if (areaLast >= last) return 'done';
-      next = areaLast + 1n;
-    }
-  }
-  contiguous(
-    iova: bigint,
-    last: bigint,
-    visit: (start: bigint, last: bigint) => number | undefined,
-  ): number | 'gap' | 'done' {
-    return this.eachArea(iova, last, (_slot, start, end) => visit(start, end));
-  }
-
-  /** Everything that is mapped, for inspection. */
-  *areas(): Generator<AreaInfo> {
-    const { areaTable } = this;
-    for (let slot = areaTable.first(); slot >= 0; slot = areaTable.next(slot)) {
-      const rights = areaTable.rights[slot] ?? 0;
-      const iova = areaTable.startOf(slot);
-      yield {
-        iova,
-        length: areaTable.lastOf(slot) - iova + 1n,
-        readable: (rights & READ) !== 0,
-        writable: (rights & WRITE) !== 0,
-      };
-    }
   }
 }
