@@ -1,0 +1,90 @@
+// How lanes are compared: what counts as a difference, and what cannot be compared.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createEmulatedHost } from '../../lib/emulated-host.js';
+import { hostSeam } from '../../lib/unsafe.js';
+import { Recorder } from '../rig/recorder.js';
+import { compare, readResults } from '../vm/compare.js';
+
+interface Line {
+  readonly title: string;
+  readonly outcome: string;
+  readonly message?: string;
+  readonly calls?: readonly string[];
+}
+
+function results(...lines: readonly Line[]) {
+  const folder = mkdtempSync(path.join(tmpdir(), 'iommufd-results-'));
+  try {
+    const file = path.join(folder, 'cases');
+    writeFileSync(file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    return readResults(file);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function differences(left: readonly Line[], right: readonly Line[]): readonly string[] {
+  return compare(['one', 'other'], results(...left), results(...right)).differences;
+}
+
+const passed = (calls: readonly string[] = []): Line => ({ title: 'group/case: what', outcome: 'passed', calls });
+
+describe('comparison of lanes', () => {
+  it('finds nothing where outcome and calls agree', () => {
+    const { compared, differences, oneSided } = compare(
+      ['one', 'other'],
+      results(passed(['MAP 0'])),
+      results(passed(['MAP 0'])),
+    );
+    assert.deepEqual([compared, differences, oneSided], [1, [], []]);
+  });
+
+  it('tells another answer, another field, more calls and fewer', () => {
+    assert.match(differences([passed(['MAP 0', 'MAP EEXIST'])], [passed(['MAP 0', 'MAP 0'])])[0] ?? '', /after: MAP 0/);
+    assert.equal(differences([passed(['MAP 0 iova=1'])], [passed(['MAP 0 iova=2'])]).length, 1);
+    assert.match(differences([passed(['MAP 0'])], [passed()])[0] ?? '', /other: \(nothing\)/);
+    assert.equal(differences([passed()], [passed(['MAP 0'])]).length, 1);
+  });
+
+  it('tells another outcome, also of two failures', () => {
+    const failed = (message: string): Line => ({ title: 'group/case: what', outcome: 'failed', message, calls: [] });
+    assert.match(differences([passed()], [failed('why')])[0] ?? '', /other: failed why/);
+    assert.equal(differences([failed('a')], [failed('b')]).length, 1);
+    assert.equal(differences([failed('a')], [failed('a')]).length, 0);
+  });
+
+  it('tells a case that one lane does not have', () => {
+    assert.equal(differences([passed()], []).length, 1);
+    assert.equal(differences([], [passed()]).length, 1);
+  });
+
+  it('names what one of them skipped, and why', () => {
+    const skipped: Line = { title: 'group/case: what [no hardware]', outcome: 'skipped' };
+    const comparison = compare(['one', 'other'], results(skipped), results(passed()));
+    assert.deepEqual([comparison.compared, comparison.differences.length], [0, 0]);
+    assert.deepEqual(comparison.oneSided, ['group/case: what [no hardware]']);
+  });
+
+  it('records answers and fields, without what no two kernels share', () => {
+    const host = createEmulatedHost();
+    const recorder = new Recorder();
+    recorder.listen(hostSeam(host));
+    const iommufd = host.openIommufd();
+    recorder.take();
+    const ioas = iommufd.allocIoas();
+    const ram = host.allocateMemory(4096, { backing: 'anonymous' });
+    const iova = ioas.map(ram);
+    assert.throws(() => ioas.map(ram, { iova }), { code: 'EEXIST' });
+    ioas.map(ram, { iova: 0x8000n });
+    assert.deepEqual(recorder.take(), [
+      'IOMMU_IOAS_ALLOC 0 size=12 flags=0 out_ioas_id=1',
+      'IOMMU_IOAS_MAP 0 size=40 flags=6 ioas_id=1 __reserved=0 length=4096 iova=chosen 0',
+      'IOMMU_IOAS_MAP EEXIST size=40 flags=7 ioas_id=1 __reserved=0 length=4096 iova=chosen 0',
+      'IOMMU_IOAS_MAP 0 size=40 flags=7 ioas_id=1 __reserved=0 length=4096 iova=32768',
+    ]);
+    iommufd.close();
+  });
+});
