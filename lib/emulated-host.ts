@@ -5,16 +5,16 @@ import { inspectMachine, type MachineState } from './emulated/inspect.js';
 import { type DeviceSpec, Machine } from './emulated/machine.js';
 import { PAGE_SIZE } from './emulated/memory/backing.js';
 import { checkOptions, oneOf, toBoolean, toSize, type U64 } from './host/arguments.js';
-import { invalidType, outOfRange, UsageError } from './host/errors.js';
+import { destroyed, invalidType, outOfRange, UsageError } from './host/errors.js';
 import { Host, hostSeam } from './host-object.js';
-import type { Device } from './objects/device.js';
+import { Device } from './objects/device.js';
 
 export type { DmaOptions, EmulatedDevice, PageRequestOptions } from './emulated/emulated-device.js';
 export type { IommufdState, MachineState, MappingState, ObjectState } from './emulated/inspect.js';
 
 /** A device of the machine, driven by vfio-pci: `host.openDevice(address)` opens it. */
 export interface EmulatedDeviceOptions {
-  /** Its PCI address: '0000:01:00.0'. */
+  /** Its PCI address as sysfs spells it: '0000:01:00.0', in lower case. */
   readonly address: string;
   /** Whether its IOMMU can track dirty pages; true if left out. */
   readonly dirtyTracking?: boolean;
@@ -30,15 +30,15 @@ export interface EmulatedHostOptions {
   /** One device at 0000:01:00.0 if left out. */
   readonly devices?: readonly EmulatedDeviceOptions[];
   readonly memory?: {
-    /** Bytes the machine has; 64 GiB if left out. This process takes what is used of them. */
+    /** Bytes the machine has, from 256 KiB on; 64 GiB if left out. This process takes what is used of them. */
     readonly size?: U64;
-    /** No two pages that follow each other do so physically; false if left out. */
+    /** No two pages that follow each other do so physically, huge pages aside; false if left out. */
     readonly scatter?: boolean;
-    /** Sizes of huge pages that can be had, in bytes; none if left out. */
+    /** Sizes of huge pages that can be had, in bytes: powers of two above 4096. None if left out. */
     readonly hugePageSizes?: readonly number[];
   };
   readonly limits?: {
-    /** RLIMIT_MEMLOCK in bytes: heeded without privilege. 8 MiB if left out. */
+    /** RLIMIT_MEMLOCK in bytes, of which whole pages count: heeded without privilege. 8 MiB if left out. */
     readonly lockedMemory?: U64;
     /** RLIMIT_NOFILE; 65536 if left out. */
     readonly openFiles?: number;
@@ -76,6 +76,8 @@ function makeMachine(options: EmulatedHostOptions): Machine {
   const { devices = [{ address: '0000:01:00.0' }], memory = {}, limits = {} } = options;
   if (!Array.isArray(devices)) throw invalidType('devices', 'an array', devices);
   checkOptions(memory, ['size', 'scatter', 'hugePageSizes'], 'memory');
+  const { hugePageSizes = [] } = memory;
+  if (!Array.isArray(hugePageSizes)) throw invalidType('hugePageSizes', 'an array', hugePageSizes);
   checkOptions(limits, ['lockedMemory', 'openFiles', 'privileged'], 'limits');
   oneOf(options.machine ?? 'selftest', ['selftest'], 'machine');
   const specs = devices.map(deviceSpec);
@@ -87,7 +89,7 @@ function makeMachine(options: EmulatedHostOptions): Machine {
     devices: specs,
     memorySize: toSize(memory.size ?? 64 * 2 ** 30, 'memory.size'),
     scatter: toBoolean(memory.scatter, 'scatter', false),
-    hugePageSizes: (memory.hugePageSizes ?? []).map(hugePageSize),
+    hugePageSizes: hugePageSizes.map(hugePageSize),
     openFiles: toSize(limits.openFiles ?? 65536, 'openFiles'),
     rights: {
       ipcLock: privileged,
@@ -116,34 +118,39 @@ export class EmulatedHost extends Host {
 
   /**
    * A device of the machine, from the device's own side.
-   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where there is none at this address
+   * @param address one of `devices`
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where there is none at this address, or one without an IOMMU
    */
   device(address: string): EmulatedDevice {
     const mock = this.#machine.mockAt(address);
+    if (mock !== undefined) return new EmulatedDevice(mock);
+    const reason = this.devices.includes(address)
+      ? `the device at ${address} has no IOMMU to do DMA through`
+      : `this machine has no device at ${address}: it has ${this.devices.join(', ') || 'none'}`;
+    throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', reason);
+  }
+
+  /**
+   * What stands behind a bound device, devices made by IOMMU_TEST_CMD included.
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where it is bound on another host, or no more, or has no IOMMU;
+   * ERR_IOMMUFD_DESTROYED where it was unbound, or its iommufd is closed
+   */
+  deviceOf(device: Device): EmulatedDevice {
+    if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
+    if (device.destroyed) throw destroyed(`device ${device.id}`);
+    const { iommufd } = device;
+    const isHere = hostSeam(iommufd.host) === this.#machine.seam;
+    const mock = isHere ? this.#machine.mockOf(this.#machine.files.get(iommufd.fd), device.id) : undefined;
     if (mock === undefined) {
-      throw new UsageError(
-        'ERR_IOMMUFD_UNAVAILABLE',
-        `this machine has no device with an IOMMU at ${address}: it has ${this.devices.join(', ') || 'none'}`,
-      );
+      throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'this device is not bound on this host, or has no IOMMU');
     }
     return new EmulatedDevice(mock);
   }
 
   /**
-   * What stands behind a bound device, devices made by IOMMU_TEST_CMD included.
-   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where it is bound on another host, or no more
-   */
-  deviceOf(device: Device): EmulatedDevice {
-    const { iommufd } = device;
-    const isHere = hostSeam(iommufd.host) === this.#machine.seam;
-    const mock = isHere ? this.#machine.mockOf(this.#machine.files.get(iommufd.fd), device.id) : undefined;
-    if (mock === undefined) throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'this device is not bound on this host');
-    return new EmulatedDevice(mock);
-  }
-
-  /**
-   * Lets an allocation of the kernel fail, once: what needs it answers ENOMEM.
-   * @param after how many allocations work before; -1 takes it back
+   * Lets an allocation of the kernel fail, once: what needs it answers ENOMEM. What was asked for before is forgotten.
+   * @param after how many allocations work before, 0 if left out; -1 takes it back
+   * @throws TypeError, RangeError
    */
   failAllocation(after = 0): void {
     if (typeof after !== 'number') throw invalidType('after', 'a number', after);
@@ -162,7 +169,8 @@ export class EmulatedHost extends Host {
 }
 
 /**
- * A machine of its own. It has no timers and no threads, and goes when nobody refers to it any more.
+ * A machine of its own. It has no threads, keeps no program from ending unless an event is waited for, and goes when nobody
+ * refers to it any more.
  * @throws TypeError, RangeError on options that make no sense
  */
 export function createEmulatedHost(options: EmulatedHostOptions = {}): EmulatedHost {

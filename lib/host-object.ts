@@ -31,14 +31,14 @@ export class Host {
 
   /**
    * Opens /dev/iommu.
-   * @throws IommufdError EACCES (no permission), ENOENT (no such node), ENXIO (nothing behind the node)
+   * @throws IommufdError EACCES (no permission), ENOENT (no such node), ENXIO (nothing behind the node), EMFILE
    */
   openIommufd(options: IommufdOptions = {}): Iommufd {
     return openIommufd(this, options);
   }
 
   /**
-   * Opens a device that vfio-pci drives.
+   * Opens a device that vfio-pci drives. On an emulated host it is one of that machine's.
    * @param address its PCI address ('0000:01:00.0'), or the path of its node ('/dev/vfio/devices/vfio0')
    * @throws UsageError ERR_IOMMUFD_UNAVAILABLE, saying what is missing and the command that mends it; IommufdError
    * EACCES (no permission), EBUSY (open elsewhere)
@@ -59,7 +59,7 @@ export class Host {
    * Memory that devices may reach, zeroed.
    * @param size bytes, a multiple of the page size (of the huge page size, where one is given)
    * @throws RangeError (size); IommufdError ENOMEM (for huge pages: too few are reserved), EINVAL (no huge pages of
-   * this size)
+   * this size), EMFILE
    */
   allocateMemory(size: U64, options: MemoryOptions = {}): DmaMemory {
     return allocateMemory(this.#seam, size, options);
@@ -67,8 +67,10 @@ export class Host {
 
   /**
    * Memory of a memfd that was made elsewhere: a guest's RAM. Unsafe: devices may write to it, whoever else uses it. The
-   * memfd is sealed against shrinking; the fd itself stays the caller's.
-   * @throws IommufdError EINVAL (not a memfd, or shorter than `size`), EPERM (cannot be sealed against shrinking)
+   * memfd is sealed against shrinking; the fd itself stays the caller's. An emulated host knows its own memfds only.
+   * @param size bytes, a multiple of the page size
+   * @throws RangeError (size); IommufdError EBADF (no such fd), EINVAL (not a memfd, or shorter than `size`), EPERM (cannot
+   * be sealed against shrinking)
    */
   unsafeImportMemory(fd: number, size: U64): DmaMemory {
     return importMemory(this.#seam, toFd(fd, 'fd'), size);

@@ -54,10 +54,10 @@ function kernelHost(): Host {
 }
 
 /**
- * This machine's host; the same one whenever it is asked for. Production code says which it means:
- * `openHost({ kind: 'kernel' })`, or IOMMUFD_HOST=kernel.
- * @throws UsageError ERR_IOMMUFD_NO_HOST where the kernel is asked for and there is no /dev/iommu; IommufdError where it
- * cannot be looked at; Error ERR_IOMMUFD_ADDON_MISSING or ERR_IOMMUFD_ADDON_BROKEN where there is a /dev/iommu but no
+ * This machine's host, or the emulated one: of each the same one whenever it is asked for. Production code says which it
+ * means: `openHost({ kind: 'kernel' })`, or IOMMUFD_HOST=kernel. An option comes before the variable.
+ * @throws RangeError where the option or the variable names neither; UsageError ERR_IOMMUFD_NO_HOST where the kernel is
+ * asked for and there is no /dev/iommu; IommufdError where that cannot be looked at; Error ERR_IOMMUFD_ADDON_MISSING or ERR_IOMMUFD_ADDON_BROKEN where there is a /dev/iommu but no
  * addon, saying why and how to build it
  */
 export function openHost(options: OpenHostOptions = {}): Host {

@@ -112,7 +112,7 @@ function main() {
   const obstacle = findObstacle(nodeGyp);
   if (obstacle !== undefined) {
     writeLog(`${obstacle}\n`);
-    console.log(`iommufd: the addon was not built: ${obstacle}. openHost() will say so again.`);
+    console.log(`iommufd: the addon was not built: ${obstacle}. openHost({ kind: 'kernel' }) will say so again.`);
     return 0;
   }
   console.log('iommufd: building the addon');

@@ -1,20 +1,22 @@
 // A device of an emulated machine from its own side: what it does to memory, and what it reports.
-import { toBytes, toSize, toU32, toU64, type U64 } from '../host/arguments.js';
+import { checkOptions, toBytes, toSize, toU32, toU64, type U64 } from '../host/arguments.js';
 import { IommufdError, outOfRange } from '../host/errors.js';
 import type { MockDevice } from './hardware/selftest/mock-device.js';
 
 export interface DmaOptions {
-  /** Which of its address spaces the device uses; 0, its own, if left out. */
+  /** Which of its address spaces the device uses, 32 bits; 0, its own, if left out. */
   readonly pasid?: number;
 }
 
 /** What a device asks for when it reports that an address is not there (PCI page requests). */
 export interface PageRequestOptions {
+  /** The IOVA that is not there. */
   readonly address: U64;
+  /** 32 bits; 0, a request without a PASID, if left out. */
   readonly pasid?: number;
-  /** The request group: its answer names it. */
+  /** The number that the device gives the request (PRG index), 32 bits; 0 if left out. */
   readonly group?: number;
-  /** Bits of IOMMU_PGFAULT_PERM_*: 1 read, 2 write, 4 execute, 8 privileged. */
+  /** Bits of IOMMU_PGFAULT_PERM_*: 1 read, 2 write, 4 execute, 8 privileged; 1 if left out. */
   readonly perm?: number;
 }
 
@@ -22,6 +24,7 @@ export interface PageRequestOptions {
 const LONGEST = 2 ** 30;
 
 function toPasid(options: DmaOptions): number {
+  checkOptions(options, ['pasid']);
   return options.pasid === undefined ? 0 : toU32(options.pasid, 'pasid');
 }
 
@@ -34,6 +37,7 @@ export class EmulatedDevice {
     this.#mock = mock;
   }
 
+  /** Its PCI address; 'iommufd_mock0' and so on for one that IOMMU_TEST_CMD made. */
   get name(): string {
     return this.#mock.name;
   }
@@ -41,7 +45,8 @@ export class EmulatedDevice {
   /**
    * DMA from memory to the device.
    * @param length bytes, up to 1 GiB
-   * @throws IommufdError EFAULT where an IOVA is not mapped, or not readable
+   * @throws IommufdError EFAULT where an IOVA is not mapped, or not readable, or the device attached to nothing;
+   * TypeError, RangeError
    */
   dmaRead(iova: U64, length: number, options: DmaOptions = {}): Uint8Array {
     const from = toU64(iova, 'iova');
@@ -55,7 +60,9 @@ export class EmulatedDevice {
 
   /**
    * DMA from the device to memory. What comes before an IOVA that refuses is written.
-   * @throws IommufdError EFAULT where an IOVA is not mapped, or not writable
+   * @param data of any length
+   * @throws IommufdError EFAULT where an IOVA is not mapped, or not writable, or the device attached to nothing;
+   * TypeError, RangeError
    */
   dmaWrite(iova: U64, data: Uint8Array, options: DmaOptions = {}): void {
     const to = toU64(iova, 'iova');
@@ -65,16 +72,23 @@ export class EmulatedDevice {
   }
 
   /**
-   * Makes the IOMMU report an event about this device to its vIOMMU's event queue.
-   * @throws IommufdError ENOENT (not attached through a vIOMMU), EOPNOTSUPP (no queue for such events)
+   * Makes the IOMMU report an event about this device to its vIOMMU's event queue. Where the queue is full it is lost, and
+   * the queue tells so.
+   * @throws IommufdError ENOENT (not attached through a vIOMMU, or its virtual id there is 0), EOPNOTSUPP (no queue for
+   * such events), ENOMEM (see `failAllocation`: the event is lost)
    */
   raiseEvent(): void {
     const result = this.#mock.raiseEvent();
     if (result < 0) throw new IommufdError('vEVENT', result, { device: this.name });
   }
 
-  /** Makes the device ask for a page; without a fault queue behind its page table it is told no at once. */
+  /**
+   * Makes the device ask for a page, in a group of this one request. Without a fault queue behind its page table the
+   * kernel refuses it at once, and nobody hears of it. The device does not wait for the answer.
+   * @throws TypeError, RangeError
+   */
   requestPage(options: PageRequestOptions): void {
+    checkOptions(options, ['address', 'pasid', 'group', 'perm']);
     const { pasid = 0, group = 0, perm = 1 } = options;
     this.#mock.requestPage({
       address: toU64(options.address, 'address'),

@@ -5,14 +5,14 @@ import type { Machine } from './machine.js';
 
 export interface ObjectState {
   readonly id: number;
-  /** 'ioas', 'hwpt-paging', 'access': what no caller ever sees included. */
+  /** 'device', 'ioas', 'hwpt-paging', 'access' and so on: what no caller ever sees included. */
   readonly kind: string;
   /** What refers to it: others' references, without its own id's. */
   readonly references: number;
 }
 
 export interface MappingState {
-  /** The id of its IOAS. */
+  /** The id of its IOAS, on the same iommufd. */
   readonly ioas: number;
   readonly iova: bigint;
   /** Bytes. */
@@ -22,18 +22,23 @@ export interface MappingState {
 }
 
 export interface IommufdState {
+  /** By id. */
   readonly objects: readonly ObjectState[];
+  /** By IOAS, and there by IOVA. */
   readonly mappings: readonly MappingState[];
 }
 
 export interface MachineState {
   /** File descriptors that somebody answers for. */
   readonly openFiles: number;
-  /** Stretches of addresses in use: memory, blocks for bulk data, registers. */
+  /** Stretches of addresses in use: memory, blocks for bulk data, mapped registers. */
   readonly regions: number;
-  /** Bytes of memory in use, pinned memory that was freed included. */
+  /** Bytes of the machine's memory in use, with pinned memory that was freed, and what the host itself takes from the start. */
   readonly memory: number;
-  /** Pages that are charged as pinned: to the user, and to the process's memory. */
+  /**
+   * Pages (4 KiB) that are charged as pinned: to the user, and to the process's memory (`rlimitMode`). None are while the
+   * process is privileged.
+   */
   readonly charged: { readonly user: number; readonly mm: number };
   /** Every open /dev/iommu, in the order of opening. */
   readonly iommufds: readonly IommufdState[];

@@ -9,8 +9,6 @@ import { Recorder } from './recorder.js';
 
 /** Things that not every rig can do. */
 export type Capability =
-  /** The process may be without CAP_IPC_LOCK: limits on pinned memory can be tested. */
-  | 'unprivileged'
   /** A device without an IOMMU is there (VFIO noiommu mode). */
   | 'noiommu-device'
   /** Huge pages are reserved. */
@@ -65,8 +63,6 @@ function kernelRig(): Rig {
     recorded,
     lacks: (capability) => {
       switch (capability) {
-        case 'unprivileged':
-          return 'the suite runs as root, for whom pinned memory is not limited';
         case 'noiommu-device':
           return noiommuDevice(seam) === undefined ? 'no device without an IOMMU is bound to vfio-pci' : undefined;
         case 'huge-pages':

@@ -74,6 +74,14 @@ describe('emulated host', () => {
     assert.throws(() => host.openDevice('0000:02:00.0'), /there is no PCI device/);
   });
 
+  it('knows no device that was unbound, though its id may be used again', () => {
+    const { host, iommufd, device } = stage();
+    device.destroy();
+    assert.equal(host.openDevice(ADDRESS).bind(iommufd).id, device.id);
+    assert.throws(() => host.deviceOf(device), { code: 'ERR_IOMMUFD_DESTROYED' });
+    assert.throws(() => host.deviceOf({} as never), TYPE);
+  });
+
   it('lets a closed device go, attached or not', () => {
     const { host, iommufd, device, ioas } = stage();
     device.attach(ioas);
@@ -257,6 +265,7 @@ describe('emulated host', () => {
     assert.throws(make({ devices: [{ address: ADDRESS, speed: 1 }] }), { code: 'ERR_UNKNOWN_OPTION' });
     assert.throws(make({ memory: { size: -1 } }), RANGE);
     assert.throws(make({ memory: { hugePageSizes: [5000] } }), RANGE);
+    assert.throws(make({ memory: { hugePageSizes: 2 ** 21 } }), TYPE);
     assert.throws(make({ limits: { lockedMemory: 'much' } }), TYPE);
     const host = createEmulatedHost();
     assert.throws(() => host.failAllocation(0.5), RANGE);

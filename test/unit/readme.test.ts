@@ -1,5 +1,6 @@
 // README.md and its neighbours keep their word: the examples, commands and files they name are there.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,6 +20,12 @@ function blocks(markdown: string): Block[] {
   const fence = /(?:^|\n)([^\n]*)\n```(\w*)[^\n]*\n([\s\S]*?)\n?```(?=\n|$)/g;
   return [...markdown.matchAll(fence)].map(([, before = '', language = '', body = '']) => ({ before, language, body }));
 }
+
+/** Every example that README shows, with something that it says when it runs. */
+const SAYS: Readonly<Record<string, RegExp>> = {
+  'examples/quick-start.ts': /^emulated host, .*\nunmapped 2 MiB$/m,
+  'examples/emulated-test.ts': /\bpass 2$/m,
+};
 
 /** An example without the comment lines it begins with. */
 function example(file: string): string {
@@ -61,6 +68,19 @@ describe('README', () => {
     }
   });
 
+  it('shows examples that run where there is no /dev/iommu', function () {
+    this.timeout(60_000);
+    const shown = [...text('README.md').matchAll(/<!-- (examples\/\S+\.ts) -->/g)].map(([, file = '']) => file);
+    assert.deepEqual(shown.sort(), Object.keys(SAYS).sort());
+    for (const file of shown) {
+      const program = fileURLToPath(new URL(`../../${file.replace(/\.ts$/, '.js')}`, import.meta.url));
+      const env = { ...process.env, IOMMUFD_HOST: 'emulated' };
+      const { status, stdout, stderr } = spawnSync(process.execPath, [program], { env, encoding: 'utf8' });
+      assert.equal(status, 0, `${file}: ${stdout}${stderr}`);
+      assert.match(stdout, SAYS[file] ?? /^$/, file);
+    }
+  });
+
   it('names only npm commands that there are', () => {
     const { scripts } = JSON.parse(text('package.json')) as { scripts: Record<string, string> };
     const ci = text('.ci/run');
@@ -75,7 +95,8 @@ describe('README', () => {
   });
 
   it('names only files that there are, as do the pages beside it', () => {
-    for (const page of ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'docs/architecture.md', 'docs/uapi.md']) {
+    const docs = ['docs/architecture.md', 'docs/emulated.md', 'docs/uapi.md'];
+    for (const page of ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...docs]) {
       for (const file of namedFiles(text(page))) {
         const from = file.startsWith('.') && !file.startsWith('.ci') ? path.dirname(page) : '';
         assert(existsSync(path.join(root, from, file)), `${page} names ${file}`);
@@ -86,6 +107,14 @@ describe('README', () => {
       'lib/d.ts',
       'lib/e',
     ]);
+  });
+
+  it('has files of the emulated kernel where docs/emulated.md says what they follow', () => {
+    const table = text('docs/emulated.md').split('## What is emulated')[1]?.split('\n## ')[0] ?? '';
+    const named = [...table.matchAll(/`((?:kernel|hardware)\/[\w./-]*)`/g)].map(([, file = '']) => file);
+    assert(named.length > 10, 'it names no files');
+    for (const file of named)
+      assert(existsSync(path.join(root, 'lib/emulated', file)), `docs/emulated.md names ${file}`);
   });
 
   it('is read as it is written', () => {
