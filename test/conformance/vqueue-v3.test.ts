@@ -61,6 +61,14 @@ conformance('vqueue-v3', (test) => {
     refused('ENXIO', () => viommu.allocHwQueue({ type: QUEUE_TYPE, index: 0, iova, length: PAGE }));
   });
 
+  test('gap', 'only its first byte is looked at so: a gap further on is ENOENT, as on Linux', needs, (outer) => {
+    const t = vqueueBench(outer);
+    const { viommu, ram } = makeGuest(t);
+    const iova = BASE + BigInt(ram.size) - PAGE;
+    refused('ENOENT', () => viommu.allocHwQueue({ type: QUEUE_TYPE, index: 0, iova, length: 2n * PAGE }));
+    viommu.allocHwQueue({ type: QUEUE_TYPE, index: 0, iova, length: PAGE }).destroy();
+  });
+
   test('unmap', 'unmapping what lies under a queue is EDEADLOCK, and works once the queue is gone', needs, (outer) => {
     const t = vqueueBench(outer);
     const { ioas, ram, queue } = makeGuest(t);

@@ -64,11 +64,6 @@ export class HwQueue extends IommufdObject {
   undepend(other: HwQueue): void {
     other.users--;
   }
-  /** Whether it lies at a multiple of its length: of the hardware's view of memory, or once of the guest's. */
-  isAligned(physical: number): boolean {
-    const { dialect } = this.viommu.context.kernel;
-    return (dialect === 'linux' ? BigInt(physical) : this.baseAddress) % this.length === 0n;
-  }
 
   get #offset(): bigint {
     return this.baseAddress % PAGE;
