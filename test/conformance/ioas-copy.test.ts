@@ -1,10 +1,12 @@
 // IOMMU_IOAS_COPY.
 import assert from 'node:assert/strict';
+import { mock_flags_access } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { IOMMU_IOAS_COPY } from '../../lib/uapi/index.js';
 import { FIXED, IOVA, RW, translation, U64_MAX } from '../rig/address-space.js';
 import { type Bench, conformance, NO_ID, refused } from '../rig/suite.js';
 
 const THERE = 0x5000_0000n;
+const NTH_AREA = mock_flags_access.values.MOCK_FLAGS_ACCESS_SYZ;
 
 /** Memory mapped at IOVA of one address space, and another that is empty. */
 function pair(t: Bench) {
@@ -165,6 +167,20 @@ conformance('ioas-copy', (test) => {
     assert.equal(code, 'ok');
     assert.notEqual(out.dst_iova, 0x123n);
     assert.deepEqual([out.src_iova, out.length, out.flags], [IOVA, 0x1000n, RW]);
+  });
+
+  test('nth-area', "where the kernel has the mock, a fuzzer's flag makes the source the number of a mapping", (t) => {
+    const { source, ram, base } = pair(t);
+    source.map(ram, { iova: IOVA + 0x10000n });
+    const second = { ...base, flags: FIXED | RW | NTH_AREA, src_iova: (0x2000n << 32n) | 1n };
+    const { code, out } = t.ioctl(IOMMU_IOAS_COPY, second);
+    assert.equal(code, 'ok');
+    assert.deepEqual([out.flags, out.src_iova], [FIXED | RW, IOVA + 0x12000n]);
+    // Without so many mappings it is IOVA 0; what was refused is not written back.
+    const missing = t.ioctl(IOMMU_IOAS_COPY, { ...second, src_iova: 2n });
+    assert.deepEqual([missing.code, missing.out.flags, missing.out.src_iova], ['ENOENT', second.flags, 2n]);
+    assert.equal(t.ioctl(IOMMU_IOAS_COPY, { ...second, flags: NTH_AREA, src_ioas_id: NO_ID }).code, 'EINVAL');
+    assert.equal(t.ioctl(IOMMU_IOAS_COPY, { ...second, src_ioas_id: NO_ID }).code, 'ENOENT');
   });
 
   test('arguments', 'wrong arguments never reach the kernel', (t) => {

@@ -56,10 +56,20 @@ function describeCall(request: number, result: number, view: DataView, at: numbe
   return `${op.name} ${answer} ${describeStruct(op.layout, view, at, nameOf)}`;
 }
 
+export interface RecorderOptions {
+  /** Whether IOVAs that suit the address of memory are told: where it lies at the same alignment on every kernel. */
+  readonly chosenIovas: 'told' | 'left out';
+}
+
 export class Recorder {
   #lines: string[] = [];
   /** IOVAs that suit the address of memory, in the order of their choosing. */
   #chosen: bigint[] = [];
+  readonly #options: RecorderOptions;
+
+  constructor(options: RecorderOptions = { chosenIovas: 'left out' }) {
+    this.#options = options;
+  }
 
   /** What was recorded since this was asked last. */
   take(): string[] {
@@ -70,7 +80,7 @@ export class Recorder {
   }
 
   #note(request: number, result: number, view: DataView, at: number): void {
-    if (request === IOMMU_IOAS_MAP.request && result === 0) {
+    if (this.#options.chosenIovas === 'left out' && request === IOMMU_IOAS_MAP.request && result === 0) {
       const { flags, iova } = IOMMU_IOAS_MAP.layout.decode(view, at);
       if ((flags & FIXED_IOVA) === 0) this.#chosen.push(iova);
     }

@@ -78,6 +78,11 @@ function readResults(results: string, names: readonly string[]): Record<string, 
   return files;
 }
 
+/** Lines of the kernel's log that mean a defect: of the kernel, or of what we did to it. */
+export function complaints(dmesg: string): string[] {
+  return dmesg.split('\n').filter((line) => /\b(WARNING:|BUG:|Oops|KASAN|refcount_t:|general protection)/.test(line));
+}
+
 /** Boots the machine, runs the command, and waits for its end. `collect` names the result files to bring back. */
 export async function boot(options: Boot, collect: readonly string[] = []): Promise<BootResult> {
   const results = mkdtempSync(path.join(tmpdir(), 'iommufd-vm-'));

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { compare, readResults, report } from './compare.js';
 import { kernelImage } from './kernel.js';
-import { boot, type MachineName } from './machine.js';
+import { boot, complaints, type MachineName } from './machine.js';
 
 const checkout = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
 
@@ -81,11 +81,6 @@ function compareWithEmulated(kernelResults: string, grep: string | undefined): b
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-/** Lines of the kernel's log that mean a defect: of the kernel, or of what we did to it. */
-function complaints(dmesg: string): string[] {
-  return dmesg.split('\n').filter((line) => /\b(WARNING:|BUG:|Oops|KASAN|refcount_t:|general protection)/.test(line));
 }
 
 async function main(): Promise<number> {

@@ -32,6 +32,7 @@ class SoftwareDomain extends PagingDomain {
 
 class NoIommu implements Iommu {
   readonly name = 'noiommu';
+  readonly translates = false;
   readonly blocked = new UnusedDomain();
   readonly userPasidTable = false;
   hwInfo(): number {

@@ -70,11 +70,9 @@ export class IovaAllocator {
 
   #startFor({ length, alignment, pageOffset }: Wish): bigint {
     const failed = this.#failed;
-    const isHarder =
-      length >= failed.length &&
-      alignment >= failed.alignment &&
-      pageOffset === failed.pageOffset &&
-      failed.length > 0n;
+    if (failed.length === 0n || length < failed.length || pageOffset !== failed.pageOffset) return 0n;
+    // An offset is laid over the aligned start of a hole: with another alignment that may lead to a lower place.
+    const isHarder = alignment === failed.alignment || (alignment > failed.alignment && pageOffset === 0n);
     return isHarder ? this.#from : 0n;
   }
 

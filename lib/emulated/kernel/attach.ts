@@ -158,10 +158,14 @@ function replaceGroup(hwpt: Hwpt, old: Hwpt, device: IommufdDevice, pasid: numbe
   return rc;
 }
 
-/** Each attaching has a handle of its own, so that page requests can be told apart. -errno where the two do not go together. */
+/**
+ * Each attaching has a handle of its own, so that page requests can be told apart. -errno where the two do not go together;
+ * 0 for a device without an IOMMU, of which nobody needs to know.
+ */
 function newHandle(hwpt: Hwpt, device: IommufdDevice, pasid: number): AttachHandle | number {
   if (hwpt.fault !== undefined && device.dev.sharesPageRequests === true) return -ERRNO.EINVAL;
   if (!goesWithPasids(hwpt, device.group, pasid)) return -ERRNO.EINVAL;
+  if (device.dev.iommu.translates === false) return 0;
   if (!device.context.kernel.allocates()) return -ERRNO.ENOMEM;
   return { domain: hwpt.domain, device };
 }

@@ -38,6 +38,8 @@ export interface IommuDevice {
 /** A physical IOMMU and its driver. Refusals are -errno. */
 export interface Iommu {
   readonly name: string;
+  /** False for what stands where there is no IOMMU: its devices are attached to anything, and nothing is done about it. */
+  readonly translates?: boolean;
   /** The domain that lets nothing through. */
   readonly blocked: Domain;
   /** PASIDs can be attached by user space (IOMMU_HWPT_ALLOC_PASID and nested domains included). */

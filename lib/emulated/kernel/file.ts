@@ -1,11 +1,18 @@
 // What an fd stands for, as the kernel sees it: counted references, and the calls that a file may answer.
 import { ERRNO } from '../../uapi/errno.js';
+import type { Backing } from '../memory/backing.js';
 
 /** Memory that an ioctl's struct lies in: an arena, or a block for a call on the thread pool. */
 export interface ArgumentMemory {
   readonly bytes: Uint8Array;
   /** The same bytes, for structs at a multiple of 4. */
   readonly u32: Uint32Array;
+}
+
+/** Memory from a page on, as long as it lies in one piece. */
+export function argumentMemory(backing: Backing, offset: number): ArgumentMemory {
+  const bytes = backing.bytes(offset, backing.size - offset);
+  return { bytes, u32: new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4) };
 }
 
 /** Registers that are mapped into a process: every access reaches the hardware at once. Offsets are checked before. */

@@ -91,6 +91,7 @@ export function ioasAllowIovas(command: Command): number {
 }
 
 export function ioasCopy(command: Command): number {
+  command.context.kernel.testCommand?.prepareCopy(command);
   const flags = command.get(COPY.flags);
   if (!isKnown(flags)) return -ERRNO.EOPNOTSUPP;
   const length = command.get64(COPY.length);

@@ -1,7 +1,8 @@
 // /dev/iommu, opened: the ids, and where ioctls and mmap(2) arrive.
 import { ERRNO } from '../../uapi/errno.js';
+import { PAGE_SIZE } from '../memory/backing.js';
 import { Command } from './command.js';
-import { type ArgumentMemory, type MmioMapping, OpenFile } from './file.js';
+import { type ArgumentMemory, argumentMemory, type MmioMapping, OpenFile } from './file.js';
 import type { Ioas } from './ioas.js';
 import { findIoctl } from './ioctls.js';
 import type { IommuGroup } from './iommu-group.js';
@@ -73,12 +74,12 @@ export class IommufdFile extends OpenFile {
   /** The struct's address as a number: it may lie anywhere in the process. */
   override ioctlValue(request: number, value: number): number {
     const placement = this.context.process.memory.find(value);
-    const bytes = placement?.backing?.bytes(placement.offset, placement.length);
-    if (placement === undefined || bytes === undefined) {
+    if (placement?.backing === undefined) {
       return findIoctl(this.context.kernel, request) === undefined ? -ERRNO.ENOTTY : -ERRNO.EFAULT;
     }
-    const u32 = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
-    return this.ioctl(request, { bytes, u32 }, value - placement.start);
+    const within = value % PAGE_SIZE;
+    const page = placement.offset + value - placement.start - within;
+    return this.ioctl(request, argumentMemory(placement.backing, page), within);
   }
 
   override mmap(offset: number, length: number): MmioMapping | number {

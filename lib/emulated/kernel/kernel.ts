@@ -16,11 +16,17 @@ export interface ExtraIoctl {
   readonly run: Handler;
 }
 
+/** IOMMU_TEST_CMD. */
+export interface TestIoctl extends ExtraIoctl {
+  /** What a kernel that has it does first with IOMMU_IOAS_COPY. */
+  readonly prepareCopy: (command: Command) => void;
+}
+
 export class Kernel {
   readonly physical: PhysicalMemory;
   readonly dialect: Dialect;
   /** IOMMU_TEST_CMD, on a machine that has mock devices. */
-  testCommand: ExtraIoctl | undefined;
+  testCommand: TestIoctl | undefined;
   /** Allocations until one fails; -1 for never. */
   #failAfter = -1;
 

@@ -1,5 +1,8 @@
 // How often each of many pages is in use, as runs of pages with the same count.
 
+/** Runs that are put in place one by one. */
+const FEW = 1000;
+
 interface Run {
   first: number;
   last: number;
@@ -18,13 +21,12 @@ export class RunCounts {
   unused(first: number, last: number): [first: number, last: number][] {
     const holes: [number, number][] = [];
     let next = first;
-    for (const run of this.#runs) {
-      if (run.last < next) continue;
-      if (run.first > last) break;
-      if (run.first > next) holes.push([next, run.first - 1]);
-      next = run.last + 1;
+    for (let i = this.#from(first); next <= last; i++) {
+      const run = this.#runs[i];
+      const end = Math.min(last, run === undefined ? last : run.first - 1);
+      if (next <= end) holes.push([next, end]);
+      next = run === undefined ? last + 1 : run.last + 1;
     }
-    if (next <= last) holes.push([next, last]);
     return holes;
   }
 
@@ -42,24 +44,38 @@ export class RunCounts {
       if (before !== undefined && before.last + 1 === from && before.count === count) before.last = to;
       else runs.push({ first: from, last: to, count });
     };
+    // From the run before those that change to the one behind them, which they may come to be equal to.
+    const from = Math.max(0, this.#from(first) - 1);
+    let to = from;
     let next = first;
-    for (const run of this.#runs) {
-      if (run.first > last && next <= last) {
-        put(next, last, by);
-        next = last + 1;
-      }
-      if (run.last < first || run.first > last) {
-        put(run.first, run.last, run.count);
-        continue;
-      }
-      put(run.first, first - 1, run.count);
-      if (next < run.first) put(next, run.first - 1, by);
+    for (let run = this.#runs[from]; run !== undefined; run = this.#runs[to]) {
+      put(run.first, Math.min(run.last, first - 1), run.count);
+      put(next, Math.min(run.first - 1, last), by);
       put(Math.max(run.first, first), Math.min(run.last, last), run.count + by);
-      put(last + 1, run.last, run.count);
-      next = Math.min(run.last, last) + 1;
+      put(Math.max(run.first, last + 1), run.last, run.count);
+      next = Math.max(next, run.last + 1);
+      to++;
+      if (run.first > last) break;
     }
-    if (next <= last) put(next, last, by);
-    this.#runs = runs;
+    put(next, last, by);
+    this.#replace(from, to, runs);
     return gone;
+  }
+
+  /** The place of the first run that reaches a page or lies behind it. */
+  #from(page: number): number {
+    let low = 0;
+    let high = this.#runs.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#runs[middle]?.last ?? 0) < page) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+  #replace(from: number, to: number, runs: Run[]): void {
+    // As arguments of a call there may not be any number of them.
+    if (runs.length <= FEW) this.#runs.splice(from, to - from, ...runs);
+    else this.#runs = [...this.#runs.slice(0, from), ...runs, ...this.#runs.slice(to)];
   }
 }

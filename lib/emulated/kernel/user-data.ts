@@ -2,6 +2,7 @@
 // size rules are those of include/linux/iommu.h: unlike an ioctl's own struct, driver data may not be longer than known.
 import { ERRNO } from '../../uapi/errno.js';
 import type { AddressSpace } from '../memory/address-space.js';
+import { PAGE_SIZE } from '../memory/backing.js';
 
 /**
  * Copies a struct in that may be longer or shorter than the kernel's: what the caller lacks is zero, and what the kernel
@@ -9,12 +10,24 @@ import type { AddressSpace } from '../memory/address-space.js';
  * @returns 0, -EFAULT, -E2BIG
  */
 export function copyStructIn(memory: AddressSpace, address: number, userSize: number, into: Uint8Array): number {
+  const tail = checkZeros(memory, address + into.length, userSize - into.length);
+  if (tail < 0) return tail;
   const copied = Math.min(userSize, into.length);
-  const tail = new Uint8Array(Math.max(0, userSize - into.length));
-  if (tail.length > 0 && !memory.read(address + into.length, tail)) return -ERRNO.EFAULT;
-  if (tail.some((byte) => byte !== 0)) return -ERRNO.E2BIG;
   into.fill(0, copied);
   return memory.read(address, into.subarray(0, copied)) ? 0 : -ERRNO.EFAULT;
+}
+
+/** Page by page, since callers may claim any length: the first byte that is not zero, or not there, decides. */
+function checkZeros(memory: AddressSpace, address: number, length: number): number {
+  const part = new Uint8Array(Math.max(0, Math.min(length, PAGE_SIZE)));
+  for (let done = 0; done < length; ) {
+    const at = address + done;
+    const bytes = part.subarray(0, Math.min(length - done, PAGE_SIZE - (at % PAGE_SIZE)));
+    if (!memory.read(at, bytes)) return -ERRNO.EFAULT;
+    if (bytes.some((byte) => byte !== 0)) return -ERRNO.E2BIG;
+    done += bytes.length;
+  }
+  return 0;
 }
 
 /** One struct of driver data: struct iommu_user_data. */

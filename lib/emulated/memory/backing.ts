@@ -30,6 +30,8 @@ export class Backing {
   /** The sum of them. */
   #allPins = 0;
   readonly #owner: FrameOwner;
+  /** Who has windows. */
+  readonly #viewers = new Set<object>();
 
   /** Not for callers: `PhysicalMemory.allocate` makes them. Throws RangeError where there is no memory. */
   constructor(
@@ -77,10 +79,12 @@ export class Backing {
     const at = offset - segment * SEGMENT_SIZE;
     return view.subarray(at, Math.min(at + length, view.length, at + this.size - offset));
   }
-  /** Bytes that lie in one ArrayBuffer, for a window: RangeError where they do not. */
-  window(offset: number, length: number): Uint8Array<ArrayBuffer> {
+  /** Bytes that lie in one ArrayBuffer, for a viewer to keep: RangeError where they do not. */
+  window(viewer: object, offset: number, length: number): Uint8Array<ArrayBuffer> {
+    if (length === 0) return new Uint8Array(0);
     const bytes = this.bytes(offset, length);
     if (bytes.length !== length) throw new RangeError(`${length} bytes at ${offset} do not lie in one piece`);
+    this.#viewers.add(viewer);
     return bytes;
   }
   /** Copies bytes out; the caller has checked the range. */
@@ -100,10 +104,19 @@ export class Backing {
     }
   }
 
-  /** Every window made so far goes to length 0; the bytes stay. */
-  detachWindows(): void {
+  /**
+   * A viewer has no use for its windows any more: they go to length 0, and the bytes stay. Viewers share ArrayBuffers, so
+   * that this waits for the last of them.
+   */
+  detachWindows(viewer: object): void {
+    if (!this.#viewers.delete(viewer) || this.#viewers.size > 0) return;
     for (const segment of this.#segments) segment.grow(0);
     this.#views = this.#segments.map(({ buffer }) => new Uint8Array(buffer));
+  }
+
+  /** A viewer's windows are gone by themselves. */
+  forgetViewer(viewer: object): void {
+    this.#viewers.delete(viewer);
   }
 
   /** A mapping, a file or a pin keeps the memory. */

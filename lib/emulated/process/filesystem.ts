@@ -31,8 +31,8 @@ export class Filesystem {
   }
   #enter(path: string): void {
     const slash = path.lastIndexOf('/');
-    if (slash < 0) return;
-    const parent = path.slice(0, slash);
+    if (path === '/') return;
+    const parent = path.slice(0, slash) || '/';
     const names = this.#folders.get(parent) ?? new Set();
     names.add(path.slice(slash + 1));
     this.#folders.set(parent, names);
@@ -53,7 +53,9 @@ export class Filesystem {
     return this.#folders.has(path) ? { ...plain, kind: 'directory' } : -ERRNO.ENOENT;
   }
   readText(path: string): string | number {
-    return this.#texts.get(path) ?? -ERRNO.ENOENT;
+    const text = this.#texts.get(path);
+    if (text !== undefined) return text;
+    return this.#folders.has(path) ? -ERRNO.EISDIR : -ERRNO.ENOENT;
   }
   readLink(path: string): string | number {
     const target = this.#links.get(path);
@@ -62,6 +64,7 @@ export class Filesystem {
   }
   list(path: string): string[] | number {
     const names = this.#folders.get(path);
-    return names === undefined ? -ERRNO.ENOENT : [...names].sort();
+    if (names !== undefined) return [...names].sort();
+    return typeof this.status(path) === 'number' ? -ERRNO.ENOENT : -ERRNO.ENOTDIR;
   }
 }

@@ -49,9 +49,17 @@ export class EventFile extends OpenFile {
     this.signal(more);
     return 8;
   }
-  /** What a device or the kernel does to it. */
+  /** There are no positions in a counter. */
+  override pread(): number {
+    return -ERRNO.ESPIPE;
+  }
+  override pwrite(): number {
+    return -ERRNO.ESPIPE;
+  }
+  /** What a device or the kernel does to it: beyond the limit it does not count. */
   signal(more = 1n): void {
     this.#count += more;
+    if (this.#count > COUNTER_LIMIT) this.#count = COUNTER_LIMIT;
     if (this.#count > 0n) this.waiters.wake();
   }
   override readable(): boolean {

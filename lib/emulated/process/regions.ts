@@ -5,6 +5,7 @@ import { ERRNO } from '../../uapi/errno.js';
 import type { MmioMapping } from '../kernel/file.js';
 import type { LocalAddressSpace, Placement } from '../memory/address-space.js';
 import type { Backing } from '../memory/backing.js';
+import { checkInteger, checkSpan } from './checks.js';
 
 /** What regions need of the process. */
 export interface RegionHome {
@@ -17,27 +18,18 @@ export interface RegionHome {
 type Width = 1 | 2 | 4;
 const HIGHEST = { 1: 0xff, 2: 0xffff, 4: 0xffff_ffff } as const;
 
+function checkLive(region: Region): void {
+  if (!region.live) throw new RangeError('the region is gone');
+}
 function checkOffset(region: Region, offset: number, width: number): void {
   if (typeof offset !== 'number') throw invalidType('offset', 'a number', offset);
-  if (!region.live) throw new RangeError('the region is gone');
+  checkLive(region);
   const inside = offset >= 0 && offset + width <= region.length && offset % width === 0;
   if (!inside) throw outOfRange('offset', `a multiple of ${width} below ${region.length}`, offset);
-}
-function checkValue(value: number, width: Width): void {
-  if (typeof value !== 'number') throw invalidType('value', 'a number', value);
-  if (!(Number.isInteger(value) && value >= 0 && value <= HIGHEST[width])) {
-    throw outOfRange('value', `between 0 and ${HIGHEST[width]}`, value);
-  }
 }
 function checkValue64(value: bigint): void {
   if (typeof value !== 'bigint') throw invalidType('value', 'a bigint', value);
   if (value < 0n || value >> 64n !== 0n) throw outOfRange('value', 'between 0 and 2^64 - 1', value);
-}
-function checkSpan(region: Region, offset: number, length: number): void {
-  const whole = Number.isInteger(offset) && Number.isInteger(length);
-  if (!whole || offset < 0 || length < 0 || offset + length > region.length) {
-    throw outOfRange('offset and length', `within ${region.length} bytes`, `${offset}, ${length}`);
-  }
 }
 
 /** The checks that every access shares; what an access does is the subclass's. */
@@ -61,8 +53,12 @@ abstract class BaseRegion implements Region {
   get live(): boolean {
     return this.#live;
   }
-  protected end(): void {
+  /** It cannot be used any more. */
+  protected retire(): void {
     this.#live = false;
+  }
+  /** Gives the addresses back. */
+  protected unmap(): void {
     this.home.memory.unmap(this.placement);
     this.home.regions.delete(this);
   }
@@ -78,7 +74,7 @@ abstract class BaseRegion implements Region {
   }
   #write(offset: number, width: Width, value: number): void {
     checkOffset(this, offset, width);
-    checkValue(value, width);
+    checkInteger(value, 'value', 0, HIGHEST[width]);
     this.store(offset, width, value);
   }
   read8(offset: number): number {
@@ -119,22 +115,23 @@ abstract class BaseRegion implements Region {
 /** Memory, or a block for bulk data. */
 export class MemoryRegion extends BaseRegion {
   /** Calls on the thread pool that use it. */
-  jobs = 0;
+  #jobs = 0;
   /** Windows that JavaScript may still look at: a forgotten region stays until they are gone. */
   readonly #windows: FinalizationRegistry<undefined>;
   #looking = 0;
-  #dropped = false;
+  #mapped = true;
 
   constructor(
     home: RegionHome,
     placement: Placement,
     readonly backing: Backing,
+    readonly kind: 'memory' | 'block',
     readonly fd: number,
   ) {
     super(home, placement, placement.length);
     this.#windows = new FinalizationRegistry(() => {
       this.#looking--;
-      if (this.#dropped) this.drop();
+      this.#settle();
     });
   }
 
@@ -161,41 +158,53 @@ export class MemoryRegion extends BaseRegion {
   }
 
   override window(offset: number, length: number): Uint8Array<ArrayBuffer> {
-    if (!this.live) throw new RangeError('the region is gone');
-    checkSpan(this, offset, length);
-    const window = this.backing.window(offset, length);
+    checkLive(this);
+    checkSpan(offset, 'offset', length, this.length);
+    const window = this.backing.window(this, offset, length);
     this.#looking++;
     this.#windows.register(window, undefined);
     return window;
   }
   /** Pages of the emulated machine are always present. */
-  override prefault(offset: number, length: number): Promise<number> {
-    checkSpan(this, offset, length);
-    return new Promise((resolve) => setImmediate(() => resolve(this.live ? 0 : -ERRNO.EFAULT)));
+  override async prefault(offset: number, length: number): Promise<number> {
+    checkLive(this);
+    checkSpan(offset, 'offset', length, this.length);
+    return this.job(() => 0);
   }
+  /** Work as for the thread pool: it is done at once, told of in the next turn, and keeps the region until then. */
+  async job(work: () => number): Promise<number> {
+    checkLive(this);
+    const result = work();
+    this.#jobs++;
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#jobs--;
+    this.#settle();
+    return result;
+  }
+
   override detachWindows(): void {
-    if (this.live) this.backing.detachWindows();
+    if (this.live) this.backing.detachWindows(this);
   }
   override free(): number {
     if (!this.live) return 0;
-    if (this.jobs > 0) return -ERRNO.EBUSY;
-    // Windows of other regions of the same file show the same ArrayBuffer: they decide when it goes.
-    if (!this.#shared()) this.backing.detachWindows();
+    if (this.#jobs > 0) return -ERRNO.EBUSY;
+    this.backing.detachWindows(this);
+    this.retire();
     this.#end();
     return 0;
   }
   override drop(): void {
-    this.#dropped = true;
-    if (this.live && this.#looking === 0) this.#end();
+    this.retire();
+    this.#settle();
   }
-  #shared(): boolean {
-    for (const other of this.home.regions) {
-      if (other !== this && other instanceof MemoryRegion && other.backing === this.backing) return true;
-    }
-    return false;
+  /** What was dropped goes once nobody looks at it or works on it. */
+  #settle(): void {
+    if (!this.live && this.#mapped && this.#looking === 0 && this.#jobs === 0) this.#end();
   }
   #end(): void {
-    this.end();
+    this.#mapped = false;
+    this.backing.forgetViewer(this);
+    this.unmap();
     if (this.fd >= 0) this.home.closeFd(this.fd);
   }
 }
@@ -232,7 +241,8 @@ export class MmioRegisters extends BaseRegion {
   override detachWindows(): void {}
   override free(): number {
     if (!this.live) return 0;
-    this.end();
+    this.retire();
+    this.unmap();
     this.#mapping.close();
     return 0;
   }

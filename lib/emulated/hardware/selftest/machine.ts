@@ -5,6 +5,7 @@ import type { IommufdContext } from '../../kernel/iommufd-file.js';
 import type { Kernel } from '../../kernel/kernel.js';
 import { SelftestIommu } from './iommu.js';
 import { MockDevice } from './mock-device.js';
+import { prepareCopy } from './nth-area.js';
 import { testCommand } from './test-command.js';
 import { IOMMU_TEST_CMD, mock_flags_device } from './uapi.js';
 
@@ -32,6 +33,7 @@ export class SelftestMachine {
       size: IOMMU_TEST_CMD.layout.size,
       minSize: IOMMU_TEST_CMD.minSize,
       run: (command) => testCommand(this, command),
+      prepareCopy,
     };
   }
 

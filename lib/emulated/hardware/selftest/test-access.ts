@@ -9,6 +9,7 @@ import type { AddressSpace } from '../../memory/address-space.js';
 import { PAGE_SIZE } from '../../memory/backing.js';
 import { AccessFile } from './access-file.js';
 import type { SelftestMachine } from './machine.js';
+import { iovaInNthArea } from './nth-area.js';
 import {
   iommu_test_cmd,
   mock_access_rw,
@@ -72,13 +73,6 @@ export function accessReplaceIoas(command: Command): number {
   return refusal;
 }
 
-/** For fuzzing: an IOVA told as the number of a mapping and an offset in it. */
-function findIova({ ioas }: AccessFile, value: bigint): bigint {
-  let before = Number(BigInt.asUintN(32, value));
-  for (const { iova } of ioas?.iopt.areas() ?? []) if (before-- === 0) return BigInt.asUintN(64, iova + (value >> 32n));
-  return 0n;
-}
-
 /** ACCESS_PAGES: pins pages, which must be those at an address if one is given. */
 export function accessPages(command: Command, machine: SelftestMachine): number {
   const length = command.get64(PAGES.length);
@@ -89,7 +83,7 @@ export function accessPages(command: Command, machine: SelftestMachine): number 
   if (found === undefined) return -ERRNO.EBADFD;
   const { file, access } = found;
   if (!file.pins) return -ERRNO.EOPNOTSUPP;
-  const iova = (flags & SYZ) === 0 ? command.get64(PAGES.iova) : findIova(file, command.get64(PAGES.iova));
+  const iova = (flags & SYZ) === 0 ? command.get64(PAGES.iova) : iovaInNthArea(file.ioas, command.get64(PAGES.iova));
   if (!machine.kernel.allocates()) return -ERRNO.ENOMEM;
   const pages = access.pinPages(iova, length, (flags & PIN_WRITE) !== 0);
   if (typeof pages === 'number') return pages;
@@ -139,7 +133,7 @@ export function accessRw(command: Command, machine: SelftestMachine): number {
   const data = new Uint8Array(Number(length));
   const write = (flags & WRITE) !== 0;
   if (write && !memory.read(address, data)) return -ERRNO.EFAULT;
-  const iova = (flags & SYZ) === 0 ? command.get64(RW.iova) : findIova(found.file, command.get64(RW.iova));
+  const iova = (flags & SYZ) === 0 ? command.get64(RW.iova) : iovaInNthArea(found.file.ioas, command.get64(RW.iova));
   const refusal = found.access.rw(iova, data, { write, slowPath: (flags & SLOW) !== 0 });
   if (refusal < 0 || write) return refusal;
   return memory.write(address, data) ? 0 : -ERRNO.EFAULT;

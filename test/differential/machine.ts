@@ -1,0 +1,195 @@
+// A kernel to ask, real or emulated, with memory to map, and a record of every answer in a form that is the same on both.
+import { createHash } from 'node:crypto';
+
+import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
+import { errnoName, type Fields, type Input, type Ioctl, type Layout, type Values } from '../../lib/uapi/index.js';
+import type { Region, Seam } from '../../lib/unsafe.js';
+import { Recorder } from '../rig/recorder.js';
+
+/** Bytes of the memory that is mapped by address, and of the memory that is mapped by file. */
+export const MEMORY = 0x4_0000;
+const SCRATCH = 0x8_0000;
+/** What lies behind every buffer: a kernel that reads too far finds something. */
+const BEHIND = 0xa5;
+const STRUCT = 256;
+const O_RDWR = 2;
+
+export interface Answer<F extends Fields> {
+  /** 0 or more, or -errno. */
+  readonly result: number;
+  readonly out: Values<F>;
+  /** What the buffers hold now. */
+  readonly buffers: readonly Uint8Array[];
+}
+
+/** How the struct's length is told, if not as it is, and what every byte behind it holds. */
+export interface Sizing {
+  readonly size?: number;
+  readonly behind?: number;
+}
+
+function required<T>(value: T | number): T {
+  if (typeof value === 'number') throw new Error(`setting up answered ${errnoName(value)}`);
+  return value;
+}
+
+/**
+ * Memory that lies at a multiple of its size, so that the IOVAs that a kernel chooses to suit an address are the same
+ * everywhere.
+ */
+function alignedMemory(seam: Seam): Region {
+  const request = { backing: 'memfd', hugePageSize: 0 } as const;
+  for (let tries = 0; tries < 1000; tries++) {
+    const region = required(seam.allocateMemory({ ...request, size: MEMORY }));
+    if (region.address % BigInt(MEMORY) === 0n) return region;
+    region.free();
+    // Shifts what comes next by a page.
+    required(seam.allocateMemory({ ...request, size: seam.pageSize }));
+  }
+  throw new Error('no aligned memory was found');
+}
+
+export class Machine {
+  readonly seam: Seam;
+  /** Mapped by address. */
+  readonly memory: Region;
+  /** Mapped by file. */
+  readonly file: Region;
+  /** A file that has no memory. */
+  readonly eventfd: number;
+  readonly #recorder = new Recorder({ chosenIovas: 'told' });
+  readonly #scratch: Region;
+  #buffers: { readonly at: number; readonly before: Uint8Array }[] = [];
+  #free = 0;
+  #lines: string[] = [];
+
+  constructor(seam: Seam) {
+    this.seam = seam;
+    this.memory = alignedMemory(seam);
+    this.file = required(seam.allocateMemory({ backing: 'memfd', hugePageSize: 0, size: MEMORY }));
+    this.#scratch = required(seam.allocateBlock(SCRATCH));
+    this.eventfd = seam.createEventfd(0);
+    this.#recorder.listen(seam);
+  }
+
+  /** What was asked and answered since this was asked last. */
+  take(): string[] {
+    this.#collect();
+    const lines = this.#lines;
+    this.#lines = [];
+    return lines;
+  }
+  #collect(): void {
+    this.#lines.push(...this.#recorder.take());
+  }
+  note(line: string): void {
+    this.#collect();
+    this.#lines.push(line);
+  }
+
+  /** Both memories as they were at first. */
+  clearMemory(): void {
+    for (const region of [this.memory, this.file]) region.window(0, MEMORY).fill(0);
+  }
+
+  open(): number {
+    const fd = this.seam.open('/dev/iommu', O_RDWR);
+    if (fd < 0) throw new Error(`/dev/iommu answered ${errnoName(fd)}`);
+    return fd;
+  }
+
+  /** Puts bytes where the next call can point at; answers their address. */
+  buffer(bytes: Uint8Array): bigint {
+    const at = this.#free;
+    const end = at + bytes.length + STRUCT;
+    if (end > SCRATCH) throw new Error('the buffers are too long');
+    this.#free = (end + 7) & ~7;
+    const window = this.#scratch.window(at, end - at);
+    window.set(bytes);
+    window.fill(BEHIND, bytes.length);
+    this.#buffers.push({ at, before: bytes });
+    return this.#scratch.address + BigInt(at);
+  }
+
+  /** One ioctl. */
+  ioctl<F extends Fields>(fd: number, op: Ioctl<F>, input: Input<F>, { size, behind = 0 }: Sizing = {}): Answer<F> {
+    const { arena } = this.seam;
+    const mark = arena.mark();
+    const at = arena.take(op.layout.size + STRUCT);
+    op.layout.encode(arena.view, at, input);
+    arena.bytes.fill(behind, at + op.layout.size, at + op.layout.size + STRUCT);
+    arena.view.setUint32(at, size ?? op.layout.size, true);
+    const result = this.seam.ioctl(fd, op.request, at);
+    const out = op.layout.decode(arena.view, at);
+    arena.release(mark);
+    return { result, out, buffers: this.#takeBuffers() };
+  }
+
+  /** A sub-operation of the mock's IOMMU_TEST_CMD. */
+  test<F extends Fields>(
+    fd: number,
+    op: keyof typeof mock.iommu_test_op.values,
+    layout: Layout<F>,
+    input: Input<F>,
+    sizing?: Sizing,
+  ): Answer<F> {
+    const command = { ...mock.IOMMU_TEST_CMD, layout } as unknown as Ioctl<F>;
+    return this.ioctl(fd, command, { ...input, op: mock.iommu_test_op.values[op] } as unknown as Input<F>, sizing);
+  }
+
+  /** Notes how a call changed the buffers. */
+  #takeBuffers(): Uint8Array[] {
+    const now = this.#buffers.map(({ at, before }) => {
+      const bytes = this.#scratch.window(at, before.length).slice();
+      if (Buffer.compare(bytes, before) !== 0) this.note(`  bytes ${brief(bytes)}`);
+      return bytes;
+    });
+    this.#buffers = [];
+    this.#free = 0;
+    return now;
+  }
+
+  read(fd: number, length: number): Uint8Array | number {
+    const { arena } = this.seam;
+    const mark = arena.mark();
+    const at = arena.take(length);
+    const result = this.seam.read(fd, at, length);
+    const bytes = result > 0 ? arena.bytes.slice(at, at + result) : result;
+    arena.release(mark);
+    if (result === 0) this.note('read 0');
+    return bytes;
+  }
+
+  write(fd: number, bytes: Uint8Array): number {
+    const { arena } = this.seam;
+    const mark = arena.mark();
+    const at = arena.take(bytes.length);
+    arena.bytes.set(bytes, at);
+    const result = this.seam.write(fd, at, bytes.length);
+    arena.release(mark);
+    return result;
+  }
+
+  /** Maps registers, and notes what they hold. */
+  map(fd: number, offset: number, length: number): Region | undefined {
+    const region = this.seam.mapMmio(fd, offset, length);
+    if (typeof region === 'number') return undefined;
+    this.note(`  registers ${region.read32(0)} ${region.read32(4)} ${region.read32(length - 4)}`);
+    return region;
+  }
+}
+
+/** Bytes as hexadecimal digits; many of the same are counted, and if they are still too many, a digest says the rest. */
+function brief(bytes: Uint8Array): string {
+  const runs: string[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const byte = bytes[at] ?? 0;
+    let end = at + 1;
+    while (bytes[end] === byte) end++;
+    const digits = byte.toString(16).padStart(2, '0');
+    runs.push(end - at < 8 ? digits.repeat(end - at) : ` ${digits}*${end - at} `);
+    at = end;
+  }
+  const text = runs.join('');
+  return text.length < 500 ? text : `${text.slice(0, 400)}... ${createHash('sha256').update(bytes).digest('hex')}`;
+}
