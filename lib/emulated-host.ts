@@ -30,7 +30,7 @@ export interface EmulatedHostOptions {
   /** One device at 0000:01:00.0 if left out. */
   readonly devices?: readonly EmulatedDeviceOptions[];
   readonly memory?: {
-    /** Bytes the machine has, from 256 KiB on; 64 GiB if left out. This process takes what is used of them. */
+    /** Bytes the machine has, 256 KiB to 1 TiB; 64 GiB if left out. This process takes what is used of them. */
     readonly size?: U64;
     /** No two pages that follow each other do so physically, huge pages aside; false if left out. */
     readonly scatter?: boolean;
@@ -49,6 +49,8 @@ export interface EmulatedHostOptions {
   readonly uapi?: 'linux' | 'vqueue-v3';
 }
 
+/** Beyond that, Node takes long to find addresses for it. */
+const MOST_MEMORY = 2 ** 40;
 const PCI_ADDRESS = /^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/;
 
 function deviceSpec(options: EmulatedDeviceOptions): DeviceSpec {
@@ -62,6 +64,12 @@ function deviceSpec(options: EmulatedDeviceOptions): DeviceSpec {
     pasid: toBoolean(options.pasid, 'pasid', false),
     iommu: toBoolean(options.iommu, 'iommu', true),
   };
+}
+
+function memorySize(size: U64 = 64 * 2 ** 30): number {
+  const bytes = toSize(size, 'memory.size');
+  if (bytes > MOST_MEMORY) throw outOfRange('memory.size', `at most ${MOST_MEMORY}`, size);
+  return bytes;
 }
 
 function hugePageSize(size: number): number {
@@ -87,7 +95,7 @@ function makeMachine(options: EmulatedHostOptions): Machine {
   const privileged = toBoolean(limits.privileged, 'privileged', true);
   return new Machine({
     devices: specs,
-    memorySize: toSize(memory.size ?? 64 * 2 ** 30, 'memory.size'),
+    memorySize: memorySize(memory.size),
     scatter: toBoolean(memory.scatter, 'scatter', false),
     hugePageSizes: hugePageSizes.map(hugePageSize),
     openFiles: toSize(limits.openFiles ?? 65536, 'openFiles'),

@@ -263,7 +263,7 @@ describe('emulated host', () => {
     assert.throws(make({ devices: [{ address: 'nic' }] }), RANGE);
     assert.throws(make({ devices: [{ address: ADDRESS }, { address: ADDRESS }] }), RANGE);
     assert.throws(make({ devices: [{ address: ADDRESS, speed: 1 }] }), { code: 'ERR_UNKNOWN_OPTION' });
-    assert.throws(make({ memory: { size: -1 } }), RANGE);
+    for (const size of [-1, 0, 2 ** 40 + 1]) assert.throws(make({ memory: { size } }), RANGE);
     assert.throws(make({ memory: { hugePageSizes: [5000] } }), RANGE);
     assert.throws(make({ memory: { hugePageSizes: 2 ** 21 } }), TYPE);
     assert.throws(make({ limits: { lockedMemory: 'much' } }), TYPE);
