@@ -49,6 +49,8 @@ export interface EmulatedHostOptions {
   readonly uapi?: 'linux' | 'vqueue-v3';
 }
 
+/** What the arguments of calls take. */
+const LEAST_MEMORY = 2 ** 18;
 /** Beyond that, Node takes long to find addresses for it. */
 const MOST_MEMORY = 2 ** 40;
 const PCI_ADDRESS = /^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/;
@@ -68,7 +70,9 @@ function deviceSpec(options: EmulatedDeviceOptions): DeviceSpec {
 
 function memorySize(size: U64 = 64 * 2 ** 30): number {
   const bytes = toSize(size, 'memory.size');
-  if (bytes > MOST_MEMORY) throw outOfRange('memory.size', `at most ${MOST_MEMORY}`, size);
+  if (bytes < LEAST_MEMORY || bytes > MOST_MEMORY) {
+    throw outOfRange('memory.size', `between ${LEAST_MEMORY} and ${MOST_MEMORY}`, size);
+  }
   return bytes;
 }
 
