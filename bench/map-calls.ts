@@ -44,14 +44,20 @@ export function mapCalls(
     u32[at] = (page << 12) >>> 0;
     u32[at + 1] = page >>> 20;
   };
+  /** Also keeps what is used: owners that nobody refers to are collected, and closed. */
+  const check = (): void => {
+    if (iommufd.closed || memory.freed) throw new Error('closed while it was measured');
+  };
   return {
     fill: (firstPage, count) => {
+      check();
       for (let i = 0; i < count; i++) {
         place(mapIova, firstPage + 2 * i);
         must(seam.ioctl(fd, op.request, map));
       }
     },
     pairs: (count) => {
+      check();
       for (let i = 0; i < count; i++) {
         const page = pageAt(i);
         place(mapIova, page);

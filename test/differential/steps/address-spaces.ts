@@ -62,7 +62,15 @@ function place(s: Session): { address: bigint; length: bigint; from: 'memory' | 
     [2, () => ({ address: 2n ** 47n, length: random.pick([2n ** 44n, 0x4000_0000n]), from: 'nowhere', offset: 0 })],
     [2, () => ({ address, length: 0n, from: 'nowhere', offset: 0 })],
     [1, () => ({ address: random.pick([U64_MAX, 2n ** 63n]), length: PAGE, from: 'nowhere', offset: 0 })],
-    [1, () => ({ address, length: random.pick([U64_MAX, U64_MAX - 1n, 2n ** 63n]), from: 'nowhere', offset: 0 })],
+    [
+      1,
+      () => ({
+        address: 2n ** 47n,
+        length: random.pick([U64_MAX, U64_MAX - 1n, 2n ** 63n]),
+        from: 'nowhere',
+        offset: 0,
+      }),
+    ],
   ])();
 }
 
