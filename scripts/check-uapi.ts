@@ -7,10 +7,10 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { testConstants, testIoctls, testStructs } from '../lib/emulated/hardware/selftest/uapi.js';
 import { iommufdConstants, iommufdIoctls, iommufdStructs } from '../lib/uapi/iommufd.js';
 import { type Constants, type Field, type Fields, fieldSize, type Ioctl, type Layout } from '../lib/uapi/layout.js';
 import { vfioConstants, vfioIoctls, vfioStructs } from '../lib/uapi/vfio.js';
-import { testConstants, testIoctls, testStructs } from '../lib/emulated/hardware/selftest/uapi.js';
 import { type CHeader, parseHeader } from './c-header.js';
 import { type Exclusion, IOMMUFD_EXCLUSIONS, TEST_EXCLUSIONS, VFIO_EXCLUSIONS } from './uapi-exclusions.js';
 

@@ -6,8 +6,9 @@ import { errnoName, type Fields, type Input, type Ioctl, type Layout, type Value
 import type { Region, Seam } from '../../lib/unsafe.js';
 import { Recorder } from '../rig/recorder.js';
 
-/** Bytes of the memory that is mapped by address, and of the memory that is mapped by file. */
-export const MEMORY = 0x4_0000;
+/** Bytes of memory that consists of ordinary pages, and of memory that is a huge page. */
+const ORDINARY = 0x4_0000;
+const HUGE = 0x20_0000;
 const SCRATCH = 0x8_0000;
 /** What lies behind every buffer: a kernel that reads too far finds something. */
 const BEHIND = 0xa5;
@@ -40,8 +41,8 @@ function required<T>(value: T | number): T {
 function alignedMemory(seam: Seam): Region {
   const request = { backing: 'memfd', hugePageSize: 0 } as const;
   for (let tries = 0; tries < 1000; tries++) {
-    const region = required(seam.allocateMemory({ ...request, size: MEMORY }));
-    if (region.address % BigInt(MEMORY) === 0n) return region;
+    const region = required(seam.allocateMemory({ ...request, size: ORDINARY }));
+    if (region.address % BigInt(ORDINARY) === 0n) return region;
     region.free();
     // Shifts what comes next by a page.
     required(seam.allocateMemory({ ...request, size: seam.pageSize }));
@@ -51,10 +52,11 @@ function alignedMemory(seam: Seam): Region {
 
 export class Machine {
   readonly seam: Seam;
-  /** Mapped by address. */
-  readonly memory: Region;
-  /** Mapped by file. */
-  readonly file: Region;
+  /** What is mapped by address, and what by file. */
+  memory: Region;
+  file: Region;
+  readonly #ordinary: { readonly memory: Region; readonly file: Region };
+  readonly #huge: Region;
   /** A file that has no memory. */
   readonly eventfd: number;
   readonly #recorder = new Recorder({ chosenIovas: 'told' });
@@ -65,8 +67,12 @@ export class Machine {
 
   constructor(seam: Seam) {
     this.seam = seam;
-    this.memory = alignedMemory(seam);
-    this.file = required(seam.allocateMemory({ backing: 'memfd', hugePageSize: 0, size: MEMORY }));
+    const memory = alignedMemory(seam);
+    const file = required(seam.allocateMemory({ backing: 'memfd', hugePageSize: 0, size: ORDINARY }));
+    this.#ordinary = { memory, file };
+    this.memory = memory;
+    this.file = file;
+    this.#huge = required(seam.allocateMemory({ backing: 'memfd', hugePageSize: HUGE, size: HUGE }));
     this.#scratch = required(seam.allocateBlock(SCRATCH));
     this.eventfd = seam.createEventfd(0);
     this.#recorder.listen(seam);
@@ -87,9 +93,19 @@ export class Machine {
     this.#lines.push(line);
   }
 
-  /** Both memories as they were at first. */
-  clearMemory(): void {
-    for (const region of [this.memory, this.file]) region.window(0, MEMORY).fill(0);
+  /** Which memory is used from now on; it is as it was at first. A huge page is one stretch physically everywhere. */
+  useMemory(kind: 'ordinary' | 'huge'): void {
+    this.memory = kind === 'huge' ? this.#huge : this.#ordinary.memory;
+    this.file = kind === 'huge' ? this.#huge : this.#ordinary.file;
+    for (const region of [this.memory, this.file]) region.window(0, region.length).fill(0);
+  }
+  /** Whether what follows what physically is the same everywhere. */
+  get isContiguous(): boolean {
+    return this.memory === this.#huge;
+  }
+  /** Bytes of either memory. */
+  get size(): number {
+    return this.memory.length;
   }
 
   open(): number {

@@ -10,7 +10,7 @@ import { kernelImage } from '../vm/kernel.js';
 import { boot, complaints } from '../vm/machine.js';
 
 const program = fileURLToPath(new URL('program.js', import.meta.url));
-const checkout = path.resolve(path.dirname(program), '../../../../').replace(/\/build$/, '');
+const checkout = path.resolve(path.dirname(program), '../../..');
 const OUT = 'sequences.jsonl';
 
 const USAGE = `options:
@@ -87,6 +87,7 @@ async function main(): Promise<number> {
       kernel: values.kernel ?? kernelImage(checkout),
       checkout,
       command: `IOMMUFD_RIG=kernel node ${path.relative(checkout, program)} ${args.join(' ')} --out /run/results/${OUT}\n`,
+      hugePages: 4,
       timeoutSeconds: Number(timeout),
       onLine: (line) => console.log(line),
     },

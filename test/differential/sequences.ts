@@ -1,13 +1,13 @@
 // Random sequences of calls on one iommufd, the same for the same seed as long as the answers are: later calls use ids that
 // earlier ones answered. What they must not do, since it would differ or harm the kernel, is said where it is avoided:
-// - page tables with large pages are not asked for dirty pages, nor hardware queues made over several pages: both tell
-//   what lies next to what physically;
+// - of ordinary memory, page tables with large pages are not asked for dirty pages, nor hardware queues made over several
+//   pages: both tell what lies next to what physically;
 // - dma-bufs, which the emulated kernel does not have;
 // - VFIO's own ioctls on /dev/iommu, which it does not have either.
 
 import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import { iommufd_hwpt_alloc_flags } from '../../lib/uapi/index.js';
-import { type Machine, MEMORY } from './machine.js';
+import type { Machine } from './machine.js';
 import { Random } from './random.js';
 import { Session } from './session.js';
 import { accessSteps, createAccess } from './steps/accesses.js';
@@ -96,7 +96,7 @@ function tearDown(s: Session): void {
   for (const { address } of [machine.memory, machine.file]) {
     machine.test(fd, 'IOMMU_TEST_OP_MD_CHECK_REFS', mock.test_check_refs, {
       uptr: address,
-      length: BigInt(MEMORY),
+      length: BigInt(machine.size),
       refs: 0,
     });
   }
@@ -114,7 +114,7 @@ function nextStep(s: Session, steps: readonly Weighted[]): Step {
 /** Runs one of a seed's sequences; answers what was asked and answered. */
 export function runSequence(machine: Machine, seed: number, index: number): string[] {
   const random = new Random(seed, index);
-  machine.clearMemory();
+  machine.useMemory(random.percent(30) ? 'huge' : 'ordinary');
   machine.take();
   const session = new Session(machine, random);
   const steps = random.weighted(THEMES);

@@ -3,7 +3,7 @@
 import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import { type Fields, type Input, IOMMU_DESTROY, type Ioctl } from '../../lib/uapi/index.js';
 import type { Region } from '../../lib/unsafe.js';
-import { type Answer, type Machine, MEMORY, type Sizing } from './machine.js';
+import type { Answer, Machine, Sizing } from './machine.js';
 import type { Random } from './random.js';
 
 export const PAGE = 4096n;
@@ -193,7 +193,8 @@ export class Session {
   iova(): bigint {
     const { random } = this;
     return random.weighted<() => bigint>([
-      [70, () => APERTURE.start + PAGE * BigInt(random.below(48))],
+      [55, () => APERTURE.start + PAGE * BigInt(random.below(48))],
+      [15, () => APERTURE.start + (PAGE << BigInt(random.below(10))) * BigInt(random.below(4))],
       [8, () => APERTURE.start + 2048n * BigInt(random.below(96))],
       [4, () => APERTURE.start + BigInt(random.below(0x1_0000))],
       [5, () => APERTURE.last + 1n - PAGE * BigInt(random.below(8))],
@@ -243,7 +244,14 @@ export class Session {
   slice(): { offset: number; length: number } {
     const { random } = this;
     const page = Number(PAGE);
-    const pages = MEMORY / page;
+    if (this.machine.isContiguous && random.percent(50)) {
+      // Whole entries of page tables, and what is close to them.
+      const whole = page << random.below(9);
+      const offset = Math.min(whole * random.below(4), this.machine.size - whole);
+      const more = random.percent(80) ? 0 : random.pick([page, -page]);
+      return { offset, length: Math.max(page, Math.min(whole + more, this.machine.size - offset)) };
+    }
+    const pages = this.machine.size / page;
     const first = random.percent(75) ? random.below(8) : random.below(pages);
     const shift = random.weighted<() => number>([
       [88, () => 0],
@@ -253,6 +261,6 @@ export class Session {
     const most = random.percent(85) ? Math.min(6, pages - first) : pages - first;
     const length = page * (1 + random.below(most)) - (random.percent(90) ? 0 : random.below(page));
     const offset = first * page + shift;
-    return { offset, length: Math.max(1, Math.min(length, MEMORY - offset)) };
+    return { offset, length: Math.max(1, Math.min(length, this.machine.size - offset)) };
   }
 }

@@ -42,6 +42,8 @@ export class Backing {
     readonly base: number,
     /** Whether neighbouring pages lie apart: page i then lies where page i ^ 1 would. */
     readonly scattered: boolean,
+    /** Whether it consists of huge pages: one piece to whoever counts references. */
+    readonly compound = false,
   ) {
     this.#owner = owner;
     const segments: WasmMemory[] = [];

@@ -39,7 +39,7 @@ export class PhysicalMemory implements FrameOwner {
     const base = Math.ceil(this.#next / align) * align;
     let backing: Backing;
     try {
-      backing = new Backing(this, size, base, this.#options.scatter && contiguous === 0);
+      backing = new Backing(this, size, base, this.#options.scatter && contiguous === 0, contiguous > PAGE_SIZE);
     } catch (error) {
       // The machine that Node runs on has no more.
       if (error instanceof RangeError) return undefined;

@@ -1,6 +1,5 @@
 // Accesses: what a driver does that has no IOMMU to go through; and how often memory is pinned.
 import * as mock from '../../../lib/emulated/hardware/selftest/uapi.js';
-import { MEMORY } from '../machine.js';
 import { type Access, type Mapping, PAGE, type Session } from '../session.js';
 import type { Weighted } from './step.js';
 
@@ -52,7 +51,7 @@ function pinPages(s: Session): void {
   const region = mapping?.from === 'file' ? s.machine.file : s.machine.memory;
   const length = s.length(mapping?.length);
   // What lies behind the memory is not the same everywhere.
-  const inside = offset >= 0 && BigInt(offset) + length <= BigInt(MEMORY);
+  const inside = offset >= 0 && BigInt(offset) + length <= BigInt(s.machine.size);
   const known = mapping !== undefined && mapping.from !== 'nowhere' && inside;
   const { result, out } = s.test('IOMMU_TEST_OP_ACCESS_PAGES', mock.test_access_pages, {
     id: file(s, access),
@@ -99,7 +98,7 @@ function memoryLimit(s: Session): void {
 export function countPins(s: Session): void {
   const { random, machine } = s;
   const region = random.percent(50) ? machine.memory : machine.file;
-  const first = random.percent(75) ? random.below(8) : random.below(MEMORY / Number(PAGE));
+  const first = random.percent(75) ? random.below(8) : random.below(s.machine.size / Number(PAGE));
   for (let refs = 0; refs < 6; refs++) {
     const uptr = region.address + PAGE * BigInt(first);
     const input = { length: PAGE, uptr, refs };

@@ -16,7 +16,6 @@ import {
   iommufd_ioas_map_flags,
   iommufd_option,
 } from '../../../lib/uapi/index.js';
-import { MEMORY } from '../machine.js';
 import { PAGE, type Session, U32_MAX, U64_MAX } from '../session.js';
 import type { Weighted } from './step.js';
 
@@ -93,8 +92,8 @@ function mapFile(s: Session): void {
   const { offset, length } = s.slice();
   const [start, bytes, from] = random.weighted<readonly [bigint, bigint, 'file' | 'nowhere']>([
     [93, [BigInt(offset), BigInt(length), 'file']],
-    [3, [BigInt(offset), BigInt(MEMORY), 'nowhere']],
-    [2, [BigInt(MEMORY) + PAGE * BigInt(random.below(3)), PAGE, 'nowhere']],
+    [3, [BigInt(offset), BigInt(s.machine.size), 'nowhere']],
+    [2, [BigInt(s.machine.size) + PAGE * BigInt(random.below(3)), PAGE, 'nowhere']],
     [1, [U64_MAX, BigInt(length), 'nowhere']],
     [1, [BigInt(offset), random.pick([0n, U64_MAX, U64_MAX - 1n, 2n ** 63n]), 'nowhere']],
   ]);

@@ -7,7 +7,6 @@ import {
   IOMMU_HWPT_SET_DIRTY_TRACKING,
   iommufd_hwpt_alloc_flags,
 } from '../../../lib/uapi/index.js';
-import { MEMORY } from '../machine.js';
 import { APERTURE, PAGE, type Session, type Thing, U32_MAX } from '../session.js';
 import type { Weighted } from './step.js';
 
@@ -163,7 +162,7 @@ export function setTracking(s: Session): void {
 
 /** A page table whose entries are of one page each: others depend on what lies next to what physically. */
 function trackable(s: Session): Thing | undefined {
-  const small = s.all('paging').filter(({ smallPages }) => smallPages === true);
+  const small = s.all('paging').filter(({ smallPages }) => smallPages === true || s.machine.isContiguous);
   const tracking = small.filter(({ tracksDirty }) => tracksDirty === true);
   return s.random.pick(tracking.length > 0 && s.random.percent(90) ? tracking : small);
 }
@@ -186,6 +185,7 @@ function range(s: Session, ioas: number | undefined) {
   const [iova, length] = random.weighted<readonly [bigint, bigint]>([
     [60, mapping === undefined ? [APERTURE.start, PAGE] : [mapping.iova, mapping.length]],
     [20, [APERTURE.start, PAGE * 64n]],
+    [20, [s.mappedIova(mapping) & ~(PAGE - 1n), PAGE * BigInt(1 + random.below(8))]],
     [10, [s.mappedIova(mapping), s.length()]],
     [10, [APERTURE.start, APERTURE.last + 1n - APERTURE.start]],
   ]);
@@ -231,8 +231,11 @@ function checkMap(s: Session): void {
   const region = mapping?.from === 'file' ? s.machine.file : s.machine.memory;
   const into = Number(BigInt.asIntN(64, iova - (mapping?.iova ?? 0n)));
   // Addresses stay within the memory: what lies behind it is not the same everywhere.
-  const offset = Math.max(0, Math.min(MEMORY - 1, (mapping?.offset ?? 0) + (Math.abs(into) < MEMORY ? into : 0)));
-  const length = Math.min(Number(mapping?.length ?? PAGE), MEMORY - offset);
+  const offset = Math.max(
+    0,
+    Math.min(s.machine.size - 1, (mapping?.offset ?? 0) + (Math.abs(into) < s.machine.size ? into : 0)),
+  );
+  const length = Math.min(Number(mapping?.length ?? PAGE), s.machine.size - offset);
   const bytes = random.percent(70) ? length : random.pick([0, 2048, 4096, 1].filter((one) => one <= length));
   s.test('IOMMU_TEST_OP_MD_CHECK_MAP', mock.test_check_map, {
     id: hwpt?.id ?? s.id('nested'),

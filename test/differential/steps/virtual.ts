@@ -55,7 +55,7 @@ export function allocVdevice(s: Session): void {
   if (result === 0) s.add({ id: out.out_vdevice_id, kind: 'vdevice' });
 }
 
-/** Within a page: whether several are neighbours physically is not the same everywhere. */
+/** Within a page, unless it is the same everywhere which pages are neighbours physically. */
 export function allocHwQueue(s: Session): void {
   const { random } = s;
   const viommu = s.thing('viommu');
@@ -63,7 +63,7 @@ export function allocHwQueue(s: Session): void {
   const into = random.percent(70) ? 0n : BigInt(random.below(4096));
   const nesting_parent_iova = (s.mappedIova(mapping) & ~(PAGE - 1n)) + into;
   const length = random.percent(92)
-    ? 1n + BigInt(random.below(Number(PAGE - into)))
+    ? 1n + BigInt(random.below(s.machine.isContiguous ? 0x8000 : Number(PAGE - into)))
     : random.pick([0n, U64_MAX, U64_MAX - PAGE, 2n ** 63n]);
   const { result, out } = s.ioctl(IOMMU_HW_QUEUE_ALLOC, {
     flags: s.zero(),
