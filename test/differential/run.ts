@@ -1,7 +1,7 @@
 // `npm run test:differential`: the same random sequences of calls on Linux in QEMU and on the emulated kernel, and how their
 // answers differ: of every sequence that does, the first difference, and what was asked before.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,7 @@ import { kernelImage } from '../vm/kernel.js';
 import { boot, complaints } from '../vm/machine.js';
 
 const program = fileURLToPath(new URL('program.js', import.meta.url));
-const checkout = path.resolve(path.dirname(program), '../../..');
+const checkout = checkoutOf(path.dirname(program));
 const OUT = 'sequences.jsonl';
 
 const USAGE = `options:
@@ -19,6 +19,11 @@ const USAGE = `options:
   --replay INDEX     only this one, with everything it asked
   --kernel IMAGE     boot this kernel image instead of building one
   --timeout SECONDS  stop the machine after this long (600)`;
+
+/** The folder that has package.json: not every build lies at the same depth. */
+function checkoutOf(folder: string): string {
+  return existsSync(path.join(folder, 'package.json')) ? folder : checkoutOf(path.dirname(folder));
+}
 
 interface Sequence {
   readonly index: number;

@@ -16,6 +16,7 @@ import { detachPasids, deviceSteps, makeDevice, pasidAttach, replace } from './s
 import { fileSteps } from './steps/files.js';
 import { allocNested, pageTableSteps, plainPaging, setTracking } from './steps/page-tables.js';
 import type { Step, Weighted } from './steps/step.js';
+import { stories } from './steps/stories.js';
 import {
   allocFault,
   allocHwQueue,
@@ -43,8 +44,10 @@ const THEMES: readonly (readonly [weight: number, steps: readonly Weighted[]])[]
       [1, deviceSteps],
       [1, pageTableSteps],
       [1, virtualSteps],
+      [1, stories],
     ),
   ],
+  [3, join([2, stories], [1, addressSpaceSteps], [1, deviceSteps], [1, pageTableSteps], [1, fileSteps])],
   [3, join([4, addressSpaceSteps], [3, accessSteps], [1, deviceSteps], [1, fileSteps])],
   [2, join([3, deviceSteps], [2, pageTableSteps], [1, fileSteps], [1, addressSpaceSteps])],
   [2, join([3, virtualSteps], [2, pageTableSteps], [2, fileSteps], [1, deviceSteps], [1, addressSpaceSteps])],

@@ -90,6 +90,10 @@ export class Session {
     this.#calm = false;
   }
 
+  get isCalm(): boolean {
+    return this.#calm;
+  }
+
   ioctl<F extends Fields>(op: Ioctl<F>, input: Input<F>, sizing = this.#sizing(op.layout.size)): Answer<F> {
     return this.machine.ioctl(this.fd, op, input, sizing);
   }

@@ -82,9 +82,8 @@ function addPaging(s: Session, id: number, ioas: number, flags: number): void {
 
 /** A page table that can be much, without anything unusual. */
 export function plainPaging(s: Session, flags: number): void {
-  const [ioas, device] = [s.thing('ioas')?.id, s.thing('device')?.id];
-  if (ioas === undefined || device === undefined) return;
-  const { result, out } = s.machine.ioctl(s.fd, IOMMU_HWPT_ALLOC, { flags, dev_id: device, pt_id: ioas });
+  const ioas = s.id('ioas');
+  const { result, out } = s.machine.ioctl(s.fd, IOMMU_HWPT_ALLOC, { flags, dev_id: s.id('device'), pt_id: ioas });
   if (result === 0) addPaging(s, out.out_hwpt_id, ioas, flags);
 }
 
