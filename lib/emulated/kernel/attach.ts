@@ -145,7 +145,7 @@ function detachGroup(hwpt: Hwpt, device: IommufdDevice, pasid: number): void {
   const handle = group.handleOf(pasid);
   if (pasid === NO_PASID) group.detach();
   else group.detachPasid(pasid);
-  if (handle !== undefined) hwpt.fault?.autoRespond(hwpt.domain, handle);
+  if (handle !== undefined) hwpt.fault?.autoRespond(handle);
 }
 
 function replaceGroup(hwpt: Hwpt, old: Hwpt, device: IommufdDevice, pasid: number): number {
@@ -154,7 +154,7 @@ function replaceGroup(hwpt: Hwpt, old: Hwpt, device: IommufdDevice, pasid: numbe
   const { group } = device.group;
   const oldHandle = group.handleOf(pasid);
   const rc = pasid === NO_PASID ? group.replace(handle) : group.replacePasid(pasid, handle);
-  if (rc === 0 && oldHandle !== undefined) old.fault?.autoRespond(old.domain, oldHandle);
+  if (rc === 0 && oldHandle !== undefined) old.fault?.autoRespond(oldHandle);
   return rc;
 }
 

@@ -3,7 +3,7 @@ import { ERRNO } from '../../uapi/errno.js';
 import { iommu_hwpt_pgfault_flags } from '../../uapi/iommufd-constants.js';
 import { iommu_fault_alloc, iommu_hwpt_page_response, iommu_hwpt_pgfault } from '../../uapi/iommufd-structs.js';
 import type { Command } from './command.js';
-import type { Domain, PageRequest } from './driver.js';
+import type { PageRequest } from './driver.js';
 import { EventQueue } from './event-queue.js';
 import { Fifo } from './fifo.js';
 import type { AttachHandle } from './iommu-group.js';
@@ -30,7 +30,7 @@ export class Fault extends EventQueue {
   }
 
   /** A device leaves a domain: nobody will answer what it asked there. */
-  autoRespond(_domain: Domain, handle: AttachHandle): void {
+  autoRespond(handle: AttachHandle): void {
     this.#giveUp((group) => group.handle === handle);
   }
   #giveUp(matches: (group: PageRequestGroup) => boolean): void {

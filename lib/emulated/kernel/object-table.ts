@@ -19,8 +19,7 @@ const TAKEN = Symbol('taken');
 
 type Slot = IommufdObject | typeof TAKEN | undefined;
 
-// biome-ignore lint/suspicious/noExplicitAny: constructors of any signature are classes to look for
-export type ObjectClass<T extends IommufdObject> = abstract new (...args: any[]) => T;
+export type ObjectClass<T extends IommufdObject> = abstract new (...args: never[]) => T;
 
 export class ObjectTable {
   /** By id; 0 is never given. */

@@ -192,7 +192,7 @@ describe('page requests of the emulated kernel', () => {
     request({ group: 2 });
     handles.set(0, { ...handle });
     request({ group: 3 });
-    queue.autoRespond(handle.domain, handle);
+    queue.autoRespond(handle);
     assert.deepEqual(answers, [
       [2, INVALID],
       [1, INVALID],
