@@ -3,6 +3,7 @@
 
 import { createEmulatedHost, type EmulatedHost } from '../../lib/emulated-host.js';
 import { loadNative } from '../../lib/host/native.js';
+import { setDefaultHost } from '../../lib/host-object.js';
 import { openHost } from '../../lib/index.js';
 import { type Host, hostSeam, type Seam } from '../../lib/unsafe.js';
 import { Recorder } from './recorder.js';
@@ -80,13 +81,13 @@ function kernelRig(): Rig {
 
 /** The emulated host, with the kernel's mock as its machine. */
 function emulatedRig(): Rig {
-  // What `Iommufd.open` without a host finds.
-  process.env.IOMMUFD_HOST = 'emulated';
   const emulated = createEmulatedHost({
     machine: 'selftest',
     devices: [{ address: '0000:00:05.0', iommu: false }],
     memory: { hugePageSizes: [2 << 20] },
   });
+  // What `Iommufd.open` without a host finds.
+  setDefaultHost(() => emulated);
   const seam = hostSeam(emulated);
   const recorded = record(seam);
   return {
