@@ -1,18 +1,10 @@
 // What stands behind the example: a PCI device and its IOMMU, the kernel's mock, or an emulated machine. It says which kinds
 // of objects its IOMMU takes; the story in vmm.ts is the same for all.
 import type { Device, Iommufd, NestedOptions, VeventqOptions, ViommuOptions } from 'iommufd';
-import { EmulatedHost } from 'iommufd/emulated';
+import { EmulatedHost, mock } from 'iommufd/emulated';
 import { hostSeam } from 'iommufd/unsafe';
-import {
-  iommu_hwpt_selftest,
-  iommu_test_numbers,
-  iommu_viommu_event_selftest,
-  iommu_viommu_selftest,
-  test_trigger_vevent,
-} from '../lib/emulated/hardware/selftest/uapi.js';
+import { test_trigger_vevent } from '../lib/emulated/hardware/selftest/uapi.js';
 import { MockDevice, testCmd } from '../test/rig/mock.js';
-
-const MOCK = iommu_test_numbers.values;
 
 export interface Board {
   readonly what: string;
@@ -68,23 +60,10 @@ function hasCmdqv(device: Device): boolean {
 /** Kinds of objects that the kernel's mock IOMMU takes. */
 const mockKinds = {
   nestsFromParent: false,
-  viommu: (): ViommuOptions => ({
-    type: MOCK.IOMMU_VIOMMU_TYPE_SELFTEST,
-    data: encode(iommu_viommu_selftest, { in_data: 0xcafe }),
-    mmapPair: {
-      offsetAt: iommu_viommu_selftest.at.out_mmap_offset,
-      lengthAt: iommu_viommu_selftest.at.out_mmap_length,
-    },
-  }),
-  veventq: (): VeventqOptions => ({
-    depth: 64,
-    type: MOCK.IOMMU_VEVENTQ_TYPE_SELFTEST,
-    payloadSize: iommu_viommu_event_selftest.size,
-  }),
-  hwQueue: () => ({ type: MOCK.IOMMU_HW_QUEUE_TYPE_SELFTEST }),
-  nested: (): NestedOptions => ({
-    data: { type: MOCK.IOMMU_HWPT_DATA_SELFTEST, bytes: encode(iommu_hwpt_selftest, { iotlb: 1 }) },
-  }),
+  viommu: () => mock.viommu(0xcafe),
+  veventq: () => ({ depth: 64, ...mock.veventq() }),
+  hwQueue: () => mock.hwQueue(),
+  nested: () => mock.nested(),
 };
 
 /** The mock device of a kernel with CONFIG_IOMMUFD_TEST. */
@@ -121,13 +100,4 @@ export function emulatedBoard(iommufd: Iommufd): Board | undefined {
       return itself.dmaRead(iova, bytes.length);
     },
   };
-}
-
-function encode<I>(
-  layout: { size: number; encode(view: DataView, at: number, values: I): void },
-  values: I,
-): Uint8Array {
-  const bytes = new Uint8Array(layout.size);
-  layout.encode(new DataView(bytes.buffer), 0, values);
-  return bytes;
 }

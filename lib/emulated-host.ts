@@ -11,6 +11,7 @@ import { Device } from './objects/device.js';
 
 export type { DmaOptions, EmulatedDevice, PageRequestOptions } from './emulated/emulated-device.js';
 export type { IommufdState, MachineState, MappingState, ObjectState } from './emulated/inspect.js';
+export { mock } from './emulated/mock-options.js';
 
 /** A device of the machine, driven by vfio-pci: `host.openDevice(address)` opens it. */
 export interface EmulatedDeviceOptions {

@@ -1,6 +1,6 @@
 // The front door: which host a program gets.
 import { lstatSync } from 'node:fs';
-import { createEmulatedHost } from './emulated-host.js';
+import { createEmulatedHost, type EmulatedHost } from './emulated-host.js';
 import { checkOptions, oneOf } from './host/arguments.js';
 import { IommufdError, UsageError } from './host/errors.js';
 import { kernelSeam } from './host/kernel.js';
@@ -60,6 +60,8 @@ function kernelHost(): Host {
  * asked for and there is no /dev/iommu; IommufdError where that cannot be looked at; Error ERR_IOMMUFD_ADDON_MISSING or ERR_IOMMUFD_ADDON_BROKEN where there is a /dev/iommu but no
  * addon, saying why and how to build it
  */
+export function openHost(options: OpenHostOptions & { readonly kind: 'emulated' }): EmulatedHost;
+export function openHost(options?: OpenHostOptions): Host;
 export function openHost(options: OpenHostOptions = {}): Host {
   checkOptions(options, ['kind']);
   const named = options.kind ?? process.env.IOMMUFD_HOST;

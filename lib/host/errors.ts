@@ -27,8 +27,7 @@ export class IommufdError extends Error {
     const parts = [`${syscall}: ${code}, ${errnoMeaning(-errno)}`];
     if (detail !== '') parts.push(`(${detail})`);
     if (extra !== undefined) parts.push(`- ${extra}`);
-    if (hint !== undefined) parts.push(`\n  hint: ${hint}`);
-    super(parts.join(' '));
+    super(parts.join(' ') + (hint === undefined ? '' : `\n  hint: ${hint}`));
     this.code = code;
     this.errno = errno;
     this.syscall = syscall;

@@ -20,6 +20,12 @@ const ATTACH: Readonly<Record<string, string>> = {
   ENOMEM: 'usually RLIMIT_MEMLOCK, not memory: memory is pinned when the first page table meets the mapping',
 };
 
+const DMA: Readonly<Record<string, string>> = {
+  EFAULT:
+    'the device is attached to nothing, or an IOVA of the range is not mapped, or not for this direction: see ' +
+    'device.attachedTo() and host.inspect().mappings',
+};
+
 /** By call and errno; `*` stands for every call. */
 const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   open: {
@@ -197,6 +203,12 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   VFIO_DEVICE_ATTACH_IOMMUFD_PT: { ...ATTACH, EBUSY: 'the group is attached in another way' },
   IOMMU_TEST_CMD: ATTACH,
+  'DMA read': DMA,
+  'DMA write': DMA,
+  vEVENT: {
+    ENOENT: 'the device must be attached to a nested page table of a vIOMMU that it has a vDEVICE with',
+    EOPNOTSUPP: 'the vIOMMU has no event queue for such events: viommu.allocVeventq',
+  },
   '*': {
     ENOTTY:
       'this kernel does not have the call (iommufd.probe() tells which it has), or the file is not of the kind that has it',

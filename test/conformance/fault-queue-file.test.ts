@@ -9,7 +9,7 @@ import {
 } from '../../lib/uapi/index.js';
 import { makeFaulter, only } from '../rig/faults.js';
 import { rawRead, rawWrite } from '../rig/guest.js';
-import { type Bench, conformance } from '../rig/suite.js';
+import { type Bench, conformance, refused } from '../rig/suite.js';
 
 const SIZE = iommu_hwpt_pgfault.size;
 const CODES = iommufd_page_response_code.values;
@@ -76,6 +76,36 @@ conformance('fault-queue-file', (test) => {
     assert.equal(rawRespond(t, queue, a, { ...a, cookie: 0 }, b), 8);
     assert.equal(rawRespond(t, queue, a), 'EINVAL');
     assert.equal(rawRespond(t, queue, b), 8);
+  });
+
+  test('cookies', 'a cookie is the lowest number that is free, from 1 on', (t) => {
+    const { queue, fault } = makeFaulter(t);
+    const next = (): number => {
+      fault();
+      return only(queue.drain()).cookie;
+    };
+    assert.deepEqual([next(), next(), next()], [1, 2, 3]);
+    queue.respond(2, 'success');
+    assert.deepEqual([next(), next()], [2, 4]);
+    for (const cookie of [1, 2, 3, 4]) queue.respond(cookie, 'success');
+    assert.equal(next(), 1);
+    queue.respond(1, 'success');
+  });
+
+  test('cookie-0', 'whoever answers 0 while a group waits is refused, but makes 0 a cookie like the others', (t) => {
+    const { queue, fault } = makeFaulter(t);
+    const next = (): number => {
+      fault();
+      return only(queue.drain()).cookie;
+    };
+    // While none waits, it changes nothing.
+    refused('EINVAL', () => queue.respond(0, 'success'));
+    assert.equal(next(), 1);
+    refused('EINVAL', () => queue.respond(0, 'success'));
+    assert.deepEqual([next(), next()], [0, 2]);
+    for (const cookie of [1, 0, 2]) queue.respond(cookie, 'success');
+    assert.deepEqual([next(), next()], [0, 1]);
+    for (const cookie of [0, 1]) queue.respond(cookie, 'success');
   });
 
   test('fd-holds', 'the open fd holds the queue: DESTROY is EBUSY until it is closed', (t) => {

@@ -56,6 +56,15 @@ conformance('pinning', (test) => {
     const limits = [0, 1, 11];
     for (const limit of limits) assert.equal(setLimit(t, limit), 'EINVAL');
   });
+  test('huge-page', 'pins of a huge page are counted where the mock does not look', { needs: 'huge-pages' }, (t) => {
+    const HUGE = 2 << 20;
+    const ram = t.memory(HUGE, { hugePageSize: HUGE });
+    const ioas = t.iommufd.allocIoas();
+    ioas.map(ram, { iova: IOVA, offset: 0x3000, length: 0x2000 });
+    for (const refs of [0, 1]) assert.equal(checkPins(t, ram.address, BigInt(ram.size), refs), 'ok');
+    ioas.allocHwpt(t.mockDevice().device);
+    for (const refs of [0, 1]) assert.equal(checkPins(t, ram.address, BigInt(ram.size), refs), 'ok');
+  });
   test('several-mappings', 'pins memory once for each time it is mapped', (t) => {
     const { device } = t.mockDevice();
     const ioas = t.iommufd.allocIoas();

@@ -144,13 +144,18 @@ export class Machine {
   /** A sub-operation of the mock's IOMMU_TEST_CMD. */
   test<F extends Fields>(
     fd: number,
-    op: keyof typeof mock.iommu_test_op.values,
+    op: keyof typeof mock.iommu_test_op.values | number,
     layout: Layout<F>,
     input: Input<F>,
     sizing?: Sizing,
   ): Answer<F> {
     const command = { ...mock.IOMMU_TEST_CMD, layout } as unknown as Ioctl<F>;
-    return this.ioctl(fd, command, { ...input, op: mock.iommu_test_op.values[op] } as unknown as Input<F>, sizing);
+    return this.ioctl(
+      fd,
+      command,
+      { ...input, op: typeof op === 'number' ? op : mock.iommu_test_op.values[op] } as unknown as Input<F>,
+      sizing,
+    );
   }
 
   /** Notes how a call changed the buffers. */

@@ -1,5 +1,5 @@
 // Runs sequences on the kernel that IOMMUFD_RIG names, and writes a line of JSON each: what was asked and answered.
-// Each is announced by a line of its own first: a sequence that harms the kernel is the last one in the file.
+// A sequence that harms the kernel is the one after the last in the file.
 import { appendFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { rig } from '../rig/rig.js';

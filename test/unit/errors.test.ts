@@ -8,6 +8,8 @@ import { hintFor } from '../../lib/host/hints.js';
 import { ERRNO, iommufdIoctls, vfioIoctls } from '../../lib/uapi/index.js';
 
 /** System calls that refusals are named after. */
+/** What an emulated device does by itself. */
+const DEVICE_SIDE = ['DMA read', 'DMA write', 'vEVENT'];
 const SYSTEM_CALLS = [
   'open',
   'close',
@@ -41,7 +43,7 @@ describe('errors', () => {
     assert.equal(error.hint, hintFor('IOMMU_DESTROY', 'EBUSY'));
     assert.equal(
       error.message,
-      `IOMMU_DESTROY: EBUSY, in use (id 7, type "ioas") - held by device 3 \n  hint: ${error.hint}`,
+      `IOMMU_DESTROY: EBUSY, in use (id 7, type "ioas") - held by device 3\n  hint: ${error.hint}`,
     );
     assert.equal(error.name, 'IommufdError');
   });
@@ -107,7 +109,8 @@ describe('hints', () => {
 
   it('stand under names of real calls', () => {
     const real = new Set([...iommufdIoctls, ...vfioIoctls, ...testIoctls].map((op) => op.name).concat(SYSTEM_CALLS));
-    for (const call of table.keys()) if (call !== '*') assert(real.has(call), `${call} is no call`);
+    for (const call of table.keys())
+      if (call !== '*') assert(real.has(call) || DEVICE_SIDE.includes(call), `${call} is no call`);
   });
 
   it('stand under names of real errors', () => {

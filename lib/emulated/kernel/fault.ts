@@ -79,7 +79,7 @@ export class Fault extends EventQueue {
   }
 }
 
-/** Groups that were read, by cookie: the lowest free number from 1 on. */
+/** Groups that were read, by cookie: the lowest free number, from 1 on unless somebody has answered 0. */
 class Unanswered {
   readonly #groups = new Map<number, PageRequestGroup>();
   /** No cookie below this one is free. */
@@ -94,6 +94,8 @@ class Unanswered {
   }
   remove(cookie: number): PageRequestGroup | undefined {
     const group = this.#groups.get(cookie);
+    // The kernel's array holds 0 with an entry of its own as long as it holds any other, and gives that away here.
+    if (cookie === 0 && group === undefined && this.#groups.size > 0) this.#lowest = 0;
     if (group === undefined) return undefined;
     this.#groups.delete(cookie);
     this.#lowest = Math.min(this.#lowest, cookie);

@@ -74,7 +74,8 @@ export function ioasMap(command: Command): number {
     context.accountMode,
   );
   const rc = place(command, ioas.iopt, flags, pages, offset, MAP.iova, MAP.length, MAP.user_va);
-  if (rc === 0) return command.respond(MAP_SIZE);
+  // At a fixed IOVA the struct is as it came.
+  if (rc === 0) return isFixed(flags) ? 0 : command.respond(MAP_SIZE);
   context.pages.drop(pages);
   return rc;
 }
@@ -103,7 +104,7 @@ export function ioasMapFile(command: Command): number {
     context.accountMode,
   );
   const rc = place(command, ioas.iopt, flags, pages, offset, FILE.iova, FILE.length, FILE.start);
-  if (rc === 0) return command.respond(FILE_SIZE);
+  if (rc === 0) return isFixed(flags) ? 0 : command.respond(FILE_SIZE);
   context.pages.drop(pages);
   return rc;
 }

@@ -39,7 +39,8 @@ export class PageStore {
   /** Memory at an address of the process. Nothing is looked at until it is pinned. */
   fromAddress(page: number, count: number, writable: boolean, mode: 'user' | 'mm'): number {
     const slot = this.#take(page, count, writable, mode);
-    this.#files[slot] = undefined;
+    // The list is as long as mappings of files make it.
+    if (slot < this.#files.length) this.#files[slot] = undefined;
     return slot;
   }
   /** Memory of a file, which stays open. */

@@ -5,14 +5,20 @@ import {
   IOMMU_FAULT_QUEUE_ALLOC,
   IOMMU_HWPT_ALLOC,
   IOMMU_HWPT_GET_DIRTY_BITMAP,
+  IOMMU_IOAS_MAP,
+  IOMMU_IOAS_UNMAP,
   iommu_hwpt_page_response,
   iommu_hwpt_pgfault,
   iommufd_hwpt_alloc_flags,
+  iommufd_ioas_map_flags,
 } from '../../../lib/uapi/index.js';
-import { PAGE, type Session, type Thing } from '../session.js';
+import { APERTURE, PAGE, type Session, type Thing } from '../session.js';
 import type { Weighted } from './step.js';
 
 const { IOMMU_HWPT_FAULT_ID_VALID: FAULT, IOMMU_HWPT_ALLOC_PASID: PASID } = iommufd_hwpt_alloc_flags.values;
+
+const { IOMMU_IOAS_MAP_FIXED_IOVA: FIXED, ...RIGHTS } = iommufd_ioas_map_flags.values;
+const RW = RIGHTS.IOMMU_IOAS_MAP_READABLE | RIGHTS.IOMMU_IOAS_MAP_WRITEABLE;
 
 /** An attachment and the device that it stands for. */
 function attached(s: Session): { attachment: number; device: number } | undefined {
@@ -99,7 +105,7 @@ function pageRequests(s: Session): void {
     random.weighted<() => void>([
       [10, () => request(s, one.device, random.pick([0, 0, pasid, 1, 7]))],
       [6, () => machine.read(queue.fd, iommu_hwpt_pgfault.size * (1 + random.below(3)))],
-      [3, () => answer(s, queue.fd, random.percent(70) ? [1 + random.below(3)] : [1, 2, 1 + random.below(4)])],
+      [3, () => answer(s, queue.fd, random.percent(70) ? [random.below(4)] : [1, 2, random.below(5)])],
       [1, () => attach(s, one.attachment, s.id('ioas', 'paging'))],
       [1, () => attach(s, one.attachment, s.id('ioas', 'paging'), pasid)],
       [1, () => s.destroy(random.pick([hwpt.id, queue.id, one.attachment]))],
@@ -185,7 +191,29 @@ function dirtyPages(s: Session): void {
   }
 }
 
+/** More mappings than an index holds in one piece, made and taken away in different orders. */
+function manyMappings(s: Session): void {
+  const { random, machine } = s;
+  const ioas_id = s.id('ioas');
+  const spread = random.pick([1, 1, 2, 16]);
+  const iova = (): bigint => APERTURE.start + PAGE * BigInt(spread * random.below(160));
+  for (let round = 0; round < 40 + random.below(100); round++) {
+    const length = PAGE * BigInt(1 + (random.percent(15) ? random.below(4) : 0));
+    if (random.percent(80)) {
+      const flags = random.percent(85) ? RW | FIXED : RW;
+      const user_va = machine.memory.address + PAGE * BigInt(random.below(16));
+      const { result, out } = machine.ioctl(s.fd, IOMMU_IOAS_MAP, { flags, ioas_id, user_va, length, iova: iova() });
+      if (result === 0) s.addMapping({ ioas: ioas_id, iova: out.iova, length, from: 'nowhere', offset: 0 });
+    } else {
+      const range = { iova: iova(), length: random.percent(70) ? length : PAGE * BigInt(random.below(40)) };
+      const { result } = machine.ioctl(s.fd, IOMMU_IOAS_UNMAP, { ioas_id, ...range });
+      if (result === 0) s.forgetMappings(ioas_id, range.iova, range.length);
+    }
+  }
+}
+
 export const stories: readonly Weighted[] = [
+  [2, manyMappings, 'ioas'],
   [8, pageRequests, 'attachment'],
   [8, movingPasid, 'attachment'],
   [6, events, 'events'],
