@@ -1,5 +1,5 @@
 // The README's example of a test: a piece of a VMM, and what is asked of it where there is no hardware. It needs nothing but
-// Node, and runs as any file of node:test does.
+// Node, and runs like every file of node:test.
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { type Device, type DmaMemory, type Ioas, IommufdError } from 'iommufd';

@@ -59,7 +59,7 @@ function encode(layout: Layout<Fields>, view: DataView, at: number, numbers: rea
   }
 }
 
-/** The mock's sub-operations have fields that no table entry of IOMMU_TEST_CMD shows: any words will do. */
+/** The mock's sub-operations have fields that no table entry of IOMMU_TEST_CMD shows; random words will do. */
 function encodeTestCommand(view: DataView, at: number, numbers: readonly number[], places: Places): void {
   const ops = Object.values(iommu_test_op.values);
   view.setUint32(at + 4, pick(ops, numbers[0] ?? 0) ?? 0, true);
@@ -126,7 +126,7 @@ function survives(calls: readonly Call[], failAt: number): void {
   assert.deepEqual(leftOver(host), before);
 }
 
-describe('emulated kernel: any bytes', () => {
+describe('emulated kernel, given random bytes', () => {
   it('answers sequences of calls, and gives everything back', function () {
     this.timeout(120_000);
     const failAt = fc.oneof(fc.constant(-1), fc.nat({ max: 40 }));
