@@ -100,8 +100,11 @@ async function main(): Promise<number> {
   );
   const bad = complaints(result.dmesg);
   for (const line of bad) console.error(`the kernel complained: ${line}`);
-  if (result.status !== 0) console.error(`the kernel's program ended with ${result.status ?? 'the machine'}`);
   const left = parse(result.files[OUT] ?? '');
+  if (result.status !== 0) {
+    const after = left.at(-1)?.index ?? 'none';
+    console.error(`the kernel's program ended with ${result.status ?? 'the machine'}, after sequence ${after}`);
+  }
   const right = new Map(emulated(args).map((sequence) => [sequence.index, sequence]));
   const shown = replay === undefined ? 12 : Number.POSITIVE_INFINITY;
   const different = left.filter((sequence) => !compare(sequence, right.get(sequence.index), shown));

@@ -147,6 +147,17 @@ const step = fc.oneof(
 );
 
 describe('IOVAs that the kernel chooses', () => {
+  it('are not put off by what is freed behind the last one', () => {
+    const stage = new Stage();
+    for (const address of [0x600n, 0x1400n]) {
+      const found = stage.find(address, 1n);
+      stage.map(found, found);
+    }
+    assert.equal(stage.find(0n, 1n), PAGE);
+    stage.unmap(0);
+    assert.equal(stage.find(0n, 1n), PAGE);
+  });
+
   it('are those of a search from the start, whatever happened since the last one', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 120 }), (steps) => {

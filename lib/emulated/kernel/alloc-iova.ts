@@ -39,7 +39,8 @@ export class IovaAllocator {
     if (page > this.#fromPage) return;
     // The hole that it lies in begins behind the area before it.
     const before = this.#areas.before(page, offset);
-    this.#startFrom(before < 0 ? 0n : this.#areas.lastOf(before) + 1n);
+    const hole = before < 0 ? 0n : this.#areas.lastOf(before) + 1n;
+    if (hole < this.#from) this.#startFrom(hole);
   }
   #startFrom(iova: bigint): void {
     this.#from = iova;
