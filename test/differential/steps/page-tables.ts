@@ -7,7 +7,7 @@ import {
   IOMMU_HWPT_SET_DIRTY_TRACKING,
   iommufd_hwpt_alloc_flags,
 } from '../../../lib/uapi/index.js';
-import { APERTURE, PAGE, type Session, type Thing, U32_MAX } from '../session.js';
+import { APERTURE, PAGE, type Session, type Thing, U32_MAX, U64_MAX } from '../session.js';
 import type { Weighted } from './step.js';
 
 const {
@@ -239,7 +239,7 @@ function checkMap(s: Session): void {
   s.test('IOMMU_TEST_OP_MD_CHECK_MAP', mock.test_check_map, {
     id: hwpt?.id ?? s.id('nested'),
     iova,
-    length: BigInt(bytes ?? 0),
+    length: random.percent(98) ? BigInt(bytes ?? 0) : U64_MAX - PAGE + 1n,
     uptr: random.percent(96) ? region.address + BigInt(offset) : PAGE,
   });
 }

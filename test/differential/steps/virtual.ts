@@ -61,10 +61,10 @@ export function allocHwQueue(s: Session): void {
   const viommu = s.thing('viommu');
   const mapping = s.mapping(viommu?.ioas) ?? s.mapping();
   const into = random.percent(70) ? 0n : BigInt(random.below(4096));
-  const nesting_parent_iova = (s.mappedIova(mapping) & ~(PAGE - 1n)) + into;
+  const nesting_parent_iova = random.percent(3) ? into : (s.mappedIova(mapping) & ~(PAGE - 1n)) + into;
   const length = random.percent(92)
     ? 1n + BigInt(random.below(s.machine.isContiguous ? 0x8000 : Number(PAGE - into)))
-    : random.pick([0n, U64_MAX, U64_MAX - PAGE, 2n ** 63n]);
+    : random.pick([0n, U64_MAX, U64_MAX - into, U64_MAX - PAGE, 2n ** 63n]);
   const { result, out } = s.ioctl(IOMMU_HW_QUEUE_ALLOC, {
     flags: s.zero(),
     viommu_id: viommu !== undefined && random.percent(93) ? viommu.id : s.id('viommu'),
