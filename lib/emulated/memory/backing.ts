@@ -3,7 +3,6 @@
 
 /** Bytes of a page of the emulated machine. */
 export const PAGE_SIZE = 4096;
-export const PAGE_SHIFT = 12;
 
 /** Bytes behind one ArrayBuffer at most: WebAssembly has no larger memory. */
 const SEGMENT_SHIFT = 32;
