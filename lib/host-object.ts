@@ -3,7 +3,8 @@ import { toFd, type U64 } from './host/arguments.js';
 import { allocateMemory, type DmaMemory, importMemory, type MemoryOptions } from './host/memory.js';
 import type { HostKind, Seam } from './host/seam.js';
 import { type Iommufd, type IommufdOptions, openIommufd } from './objects/iommufd.js';
-import { openVfioDevice, type VfioDevice } from './vfio/device.js';
+import type { VfioDevice } from './vfio/device.js';
+import { openVfioDevice } from './vfio/open.js';
 
 let seamOf: (host: Host) => Seam;
 

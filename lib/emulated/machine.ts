@@ -7,7 +7,7 @@ import type { OpenFile } from './kernel/file.js';
 import { IommufdFile } from './kernel/iommufd-file.js';
 import { type Dialect, Kernel } from './kernel/kernel.js';
 import { Process, type ProcessRights } from './kernel/process.js';
-import { VfioDeviceFile, type VfioDeviceNode } from './kernel/vfio-device-file.js';
+import { VfioDeviceFile, type VfioDeviceNode } from './kernel/vfio/device-file.js';
 import { LocalAddressSpace } from './memory/address-space.js';
 import { PhysicalMemory } from './memory/physical.js';
 import { FdTable } from './process/fd-table.js';

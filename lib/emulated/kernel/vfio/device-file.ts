@@ -1,26 +1,26 @@
 // A VFIO device node (drivers/vfio/device_cdev.c, drivers/vfio/iommufd.c): what binds a device to an iommufd and attaches
 // it. Regions, interrupts and features of the device itself are not here.
-import { ERRNO } from '../../uapi/errno.js';
+import { ERRNO } from '../../../uapi/errno.js';
 import {
   vfio_device_attach_flags,
   vfio_device_bind_flags,
   vfio_device_detach_flags,
-} from '../../uapi/vfio-constants.js';
+} from '../../../uapi/vfio-constants.js';
 import {
   VFIO_DEVICE_ATTACH_IOMMUFD_PT,
   VFIO_DEVICE_BIND_IOMMUFD,
   VFIO_DEVICE_DETACH_IOMMUFD_PT,
-} from '../../uapi/vfio-ioctls.js';
+} from '../../../uapi/vfio-ioctls.js';
 import {
   vfio_device_attach_iommufd_pt,
   vfio_device_bind_iommufd,
   vfio_device_detach_iommufd_pt,
-} from '../../uapi/vfio-structs.js';
-import { bindDevice, type IommufdDevice } from './device.js';
-import type { IommuDevice } from './driver.js';
-import { type ArgumentMemory, OpenFile } from './file.js';
-import { IommufdFile } from './iommufd-file.js';
-import type { Process } from './process.js';
+} from '../../../uapi/vfio-structs.js';
+import { bindDevice, type IommufdDevice } from '../device.js';
+import type { IommuDevice } from '../driver.js';
+import { type ArgumentMemory, OpenFile } from '../file.js';
+import { IommufdFile } from '../iommufd-file.js';
+import type { Process } from '../process.js';
 
 /** IOMMU_NO_PASID: the device itself. */
 const NO_PASID = 0;
