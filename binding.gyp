@@ -14,6 +14,7 @@
             'native/addon.cc',
             'native/arena.cc',
             'native/args.cc',
+            'native/bus_error.cc',
             'native/callback.cc',
             'native/calls.cc',
             'native/environment.cc',

@@ -10,6 +10,8 @@
 
 #include <cerrno>
 
+#include "bus_error.h"
+
 namespace host {
 
 namespace {
@@ -109,7 +111,8 @@ int mapDevice(int fd, int64_t offset, size_t length, Mapping* mapping) {
       (offset > status.st_size || length > static_cast<size_t>(status.st_size - offset))) {
     return -EINVAL;
   }
-  return mapShared(fd, offset, length, mapping);
+  const int error = catchBusErrors();
+  return error < 0 ? error : mapShared(fd, offset, length, mapping);
 }
 
 }  // namespace host

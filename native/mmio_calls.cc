@@ -1,6 +1,7 @@
 // Register accesses. Hot, and the only way to touch MMIO from JavaScript without an ArrayBuffer: the region's life, the
 // bounds and the alignment are checked here, since nothing above could check them at the moment of the access.
 #include "access.h"
+#include "bus_error.h"
 #include "calls.h"
 
 namespace host {
@@ -42,12 +43,29 @@ bool fromValue(napi_env env, napi_value value, T* out) {
   }
 }
 
+napi_value throwGone(napi_env env) {
+  napi_throw_error(env, "EIO", "the device has left memory space: its memory is off, or it is asleep, reset or gone");
+  return nullptr;
+}
+
+// Out of line: a frame that a jump returns to holds nothing but the access.
+template <typename T>
+[[gnu::noinline]] bool tryRead(const T* at, T* value) {
+  return guarded(at, sizeof(T), [at, value] { *value = readRegister(at); });
+}
+
+template <typename T>
+[[gnu::noinline]] bool tryWrite(T* at, T value) {
+  return guarded(at, sizeof(T), [at, value] { writeRegister(at, value); });
+}
+
 template <typename T>
 napi_value readMmio(napi_env env, napi_callback_info info) {
   const HotArguments<2> args(env, info);
   const T* const at = locate<T>(env, *args.environment, args[0], args[1]);
   if (at == nullptr) return nullptr;
-  return toValue(env, readRegister(at));
+  T value = 0;
+  return tryRead(at, &value) ? toValue(env, value) : throwGone(env);
 }
 
 template <typename T>
@@ -56,8 +74,7 @@ napi_value writeMmio(napi_env env, napi_callback_info info) {
   T* const at = locate<T>(env, *args.environment, args[0], args[1]);
   T value = 0;
   if (at == nullptr || !fromValue(env, args[2], &value)) return nullptr;
-  writeRegister(at, value);
-  return nullptr;
+  return tryWrite(at, value) ? nullptr : throwGone(env);
 }
 
 }  // namespace

@@ -1,5 +1,10 @@
 // Register accesses: widths, order of bytes, and what is refused.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { errno, findMapping, native, page } from './support.js';
 
 const outOfRange = { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' };
@@ -39,6 +44,43 @@ describe('addon: MMIO', () => {
     const event = native.createEventfd(0);
     assert.equal(native.mapMmio(event, 0, page), -19);
     native.close(event);
+  });
+
+  it('survives an access to what has left memory space, and tells of it', () => {
+    // A file that was made shorter behaves like a device whose memory was turned off: the access is a SIGBUS.
+    const folder = mkdtempSync(path.join(tmpdir(), 'iommufd-mmio-'));
+    const file = path.join(folder, 'registers');
+    writeFileSync(file, new Uint8Array(2 * page));
+    const fd = native.open(file, 2);
+    const registers = native.mapMmio(fd, 0, 2 * page);
+    native.write32(registers, page + 8, 5);
+    truncateSync(file, page);
+    const gone = { code: 'EIO', message: /left memory space/ };
+    for (const read of [native.read8, native.read16, native.read32, native.read64]) {
+      assert.throws(() => read(registers, page + 8), gone);
+    }
+    for (const write of [native.write8, native.write16, native.write32]) {
+      assert.throws(() => write(registers, page, 1), gone);
+    }
+    assert.throws(() => native.write64(registers, page, 1n), gone);
+    assert.equal(native.read32(registers, 8), 0, 'the page before is still there');
+    truncateSync(file, 2 * page);
+    assert.equal(native.read32(registers, page + 8), 0, 'and so is this one again');
+    native.freeRegion(registers);
+    native.close(fd);
+    rmSync(folder, { recursive: true });
+  });
+
+  it('leaves other bus errors as they were', () => {
+    const code = `
+      const { createRequire } = require('node:module');
+      const native = createRequire(process.argv[1])('bindings')('iommufd');
+      const memory = native.allocateMemory('memfd', ${page}, 0);
+      native.mapMmio(native.regionFd(memory), 0, ${page});
+      process.kill(process.pid, 'SIGBUS');
+      setTimeout(() => {}, 10000);`;
+    const { signal, stderr } = spawnSync(process.execPath, ['-e', code, fileURLToPath(import.meta.url)]);
+    assert.equal(signal, 'SIGBUS', String(stderr));
   });
 
   for (const width of [1, 2, 4] as const) {
