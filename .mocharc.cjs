@@ -9,6 +9,7 @@ module.exports = {
     'dist/test/unit/**/*.test.js',
     built ? 'dist/test/addon/**/*.test.js' : 'dist/test/rig/no-addon.js',
     'dist/test/conformance/**/*.test.js',
+    'dist/test/vfio/**/*.test.js',
   ],
   reporter: 'dist/test/rig/reporter.js',
   timeout: 60000,

@@ -1,9 +1,12 @@
 // A host as people hold it: what is opened on it, and memory of it.
 import { toFd, type U64 } from './host/arguments.js';
+import { createEventfd, type Eventfd } from './host/eventfd.js';
 import { allocateMemory, type DmaMemory, importMemory, type MemoryOptions } from './host/memory.js';
 import type { HostKind, Seam } from './host/seam.js';
 import { type Iommufd, type IommufdOptions, openIommufd } from './objects/iommufd.js';
 import type { VfioDevice } from './vfio/device.js';
+import type { DeviceReport } from './vfio/device-report.js';
+import { findDevice, type ListDevicesOptions, listDevices } from './vfio/discovery.js';
 import { openVfioDevice } from './vfio/open.js';
 
 let seamOf: (host: Host) => Seam;
@@ -54,6 +57,33 @@ export class Host {
    */
   unsafeOpenDevice(address: string): VfioDevice {
     return openVfioDevice(this.#seam, address, 'unsafe-without');
+  }
+
+  /**
+   * An eventfd: a counter that interrupts of a device (`interrupts.connect`) or KVM add to, and that can be waited for.
+   * @param initial what it starts with, 0 to 2^32 - 1
+   * @throws IommufdError EMFILE
+   */
+  createEventfd(initial = 0): Eventfd {
+    return createEventfd(this.#seam, initial);
+  }
+
+  /**
+   * What the machine tells of a device, and what is missing before it can be used. Nothing is changed by asking; reading its
+   * configuration space wakes a device that sleeps.
+   * @param name its PCI address ('0000:01:00.0'), the UUID of a mediated device, or the path of a VFIO node
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE (no such device), TypeError, RangeError; IommufdError EMFILE
+   */
+  findDevice(name: string): DeviceReport {
+    return findDevice(this.#seam, name);
+  }
+
+  /**
+   * The devices that VFIO drivers have, or with `all` every PCI and mediated device: as `findDevice` tells of each, but for
+   * the width of PASIDs, so that no device is woken.
+   */
+  listDevices(options: ListDevicesOptions = {}): DeviceReport[] {
+    return listDevices(this.#seam, options);
   }
 
   /**

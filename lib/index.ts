@@ -1,6 +1,7 @@
 // The public package. The seam and the raw structs are not here: they carry raw pointers (see unsafe.ts).
 export type { U64 } from './host/arguments.js';
 export { type CallArguments, IommufdError, type UsageCode, UsageError } from './host/errors.js';
+export type { ReadEventsOptions } from './host/event-reader.js';
 export type { DmaMemory, MemoryOptions, PrefaultOptions } from './host/memory.js';
 export type { MmioRegion } from './host/mmio.js';
 export type { HostKind } from './host/seam.js';
@@ -18,7 +19,6 @@ export type {
 } from './objects/decode-events.js';
 export type { AttachOptions, AttachResult, Device, PageTable } from './objects/device.js';
 export type { DirtyBitmap, DirtyBitmapOptions, DirtyRange, DirtyReadOptions } from './objects/dirty-bitmap.js';
-export type { ReadEventsOptions } from './objects/event-reader.js';
 export type { FaultQueue, FaultResponse } from './objects/fault-queue.js';
 export type { HardwareName, HwQueueTypeName, ViommuTypeName } from './objects/hardware-types.js';
 export type { HwCapabilities, HwInfo, HwInfoTypeName } from './objects/hw-info.js';

@@ -7,7 +7,8 @@ import type { OpenFile } from './kernel/file.js';
 import { IommufdFile } from './kernel/iommufd-file.js';
 import { type Dialect, Kernel } from './kernel/kernel.js';
 import { Process, type ProcessRights } from './kernel/process.js';
-import { VfioDeviceFile, type VfioDeviceNode } from './kernel/vfio/device-file.js';
+import { BareDriver } from './kernel/vfio/bare-driver.js';
+import { VfioDeviceNode } from './kernel/vfio/node.js';
 import { LocalAddressSpace } from './memory/address-space.js';
 import { PhysicalMemory } from './memory/physical.js';
 import { FdTable } from './process/fd-table.js';
@@ -88,7 +89,7 @@ export class Machine {
 
   /** What a program finds of a device: its sysfs entry, driven by vfio-pci, and its node. */
   #plug(filesystem: Filesystem, spec: DeviceSpec, index: number): PluggedDevice {
-    const node: VfioDeviceNode = { dev: this.#makeDevice(spec), boundBy: undefined };
+    const node = new VfioDeviceNode({ kernel: this.kernel, dev: this.#makeDevice(spec), driver: new BareDriver() });
     const name = `${spec.iommu ? '' : 'noiommu-'}vfio${index}`;
     const sysfs = `/sys/bus/pci/devices/${spec.address}`;
     const number = `${VFIO_MAJOR}:${index}\n`;
@@ -99,7 +100,7 @@ export class Machine {
     filesystem.addNode(`/dev/vfio/devices/${name}`, {
       major: VFIO_MAJOR,
       minor: index,
-      open: () => new VfioDeviceFile(node, this.process),
+      open: () => node.open(this.process),
     });
     return { spec, node };
   }

@@ -52,6 +52,8 @@ interface Segment {
 
 /** A mapping's share in memory: the range stays reserved until it is released. */
 export interface MemoryHold {
+  /** Whether the kernel may take the pages out of page tables while the range stays mapped: memory of a device. */
+  readonly revocable?: boolean;
   release(): void;
   /** Another share in the same memory. */
   share(): MemoryHold;

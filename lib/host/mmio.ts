@@ -16,11 +16,22 @@ export class MmioMapping {
   #users = 0;
   readonly region: Region;
   readonly #onGone: () => void;
+  #lost: string | undefined;
 
   constructor(region: Region, onGone: () => void) {
     this.region = region;
     this.#onGone = onGone;
     collected.register(this, region, this);
+  }
+
+  /** Why the registers cannot be used any more, though their addresses are still taken. */
+  get lost(): string | undefined {
+    return this.#lost;
+  }
+  /** The registers went away from under the mapping: nobody reaches them through it again. The addresses stay taken. */
+  lose(why: string): void {
+    this.#lost ??= why;
+    this.region.detachWindows();
   }
 
   acquire(): void {
@@ -49,7 +60,7 @@ interface Window {
 /**
  * A window of device registers. Offsets are bytes from its start; a width's accesses must be aligned to it. Values up to
  * 32 bits are numbers, 64 bits bigint. Access outside is a RangeError; access after `unmap` throws
- * ERR_IOMMUFD_DESTROYED.
+ * ERR_IOMMUFD_DESTROYED, as does access to registers that a reset, or the memory bit of the device, took away meanwhile.
  */
 export class MmioRegion {
   /** Bytes. */
@@ -61,7 +72,7 @@ export class MmioRegion {
   readonly #onUnmap: ((window: MmioRegion) => void) | undefined;
   #mapped = true;
 
-  /** Not for callers: use `viommu.mmap()` or `queue.mmap()`. */
+  /** Not for callers: use `viommu.mmap()`, `queue.mmap()` or `region.mmap()`. */
   constructor({ mapping, base, length, parent, onUnmap }: Window) {
     this.#mapping = mapping;
     this.#region = mapping.region;
@@ -74,11 +85,14 @@ export class MmioRegion {
 
   /** Whether it can still be used. */
   get mapped(): boolean {
-    return this.#mapped && (this.#parent === undefined || this.#parent.mapped);
+    return this.#isThere && this.#mapping.lost === undefined;
   }
-  /** Where it lies in this process, for a VMM's memory slots. Valid until `unmap`. */
+  /**
+   * Where it lies in this process, for a VMM's memory slots. Nothing else is put there until `unmap`, even where the
+   * registers have gone.
+   */
   get address(): bigint {
-    if (!this.mapped) throw destroyed('this MMIO region');
+    this.#check();
     return this.#region.address + BigInt(this.#base);
   }
 
@@ -109,9 +123,9 @@ export class MmioRegion {
 
   /** A window of this window; it lives no longer than this one. */
   subregion(offset: U64, length: U64): MmioRegion {
-    if (!this.mapped) throw destroyed('this MMIO region');
     const from = toSize(offset, 'offset');
     const bytes = toSize(length, 'length');
+    this.#check();
     if (from > this.length) throw outOfRange('offset', `at most ${this.length}`, offset);
     if (bytes > this.length - from) throw outOfRange('length', `at most ${this.length - from}`, length);
     return new MmioRegion({ mapping: this.#mapping, base: this.#base + from, length: bytes, parent: this });
@@ -123,7 +137,7 @@ export class MmioRegion {
    * @throws UsageError ERR_IOMMUFD_UNAVAILABLE on a host whose registers are not memory
    */
   unsafeView(): DataView {
-    if (!this.mapped) throw destroyed('this MMIO region');
+    this.#check();
     const window = unsafeMmioWindow(this.#region, this.#base, this.length);
     if (window === undefined) {
       throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'the registers of this host are not memory: use read and write');
@@ -148,8 +162,19 @@ export class MmioRegion {
     return { type: 'MmioRegion', length: this.length, mapped: this.mapped };
   }
 
+  get #isThere(): boolean {
+    return this.#mapped && (this.#parent === undefined || this.#parent.#isThere);
+  }
+
+  /** Throws unless it can be used. */
+  #check(): void {
+    if (!this.#isThere) throw destroyed('this MMIO region');
+    const { lost } = this.#mapping;
+    if (lost !== undefined) throw new UsageError('ERR_IOMMUFD_DESTROYED', lost);
+  }
+
   #at(offset: number, width: number): number {
-    if (!this.#mapped || (this.#parent !== undefined && !this.#parent.mapped)) throw destroyed('this MMIO region');
+    this.#check();
     if (typeof offset !== 'number') throw invalidType('offset', 'a number', offset);
     if (!(offset >= 0 && offset + width <= this.length)) {
       throw outOfRange('offset', `between 0 and ${this.length - width}`, offset);

@@ -2,10 +2,10 @@
 // sees it: the classes keep it private, since the seam carries raw pointers.
 import { U64_MAX } from '../host/arguments.js';
 import { destroyed, UsageError } from '../host/errors.js';
+import type { EventSource } from '../host/event-reader.js';
 import type { Seam } from '../host/seam.js';
 import { IOMMU_IOAS_UNMAP } from '../uapi/iommufd.js';
 import { tryCall } from './call.js';
-import type { EventSource } from './event-reader.js';
 import type { Ioas } from './ioas.js';
 import type { KernelObject } from './kernel-object.js';
 import type { MappingTable } from './mappings.js';

@@ -5,6 +5,7 @@ import { checkOptions, toBoolean, toSize, toU64, type U64, U64_MAX } from '../ho
 import { destroyed, outOfRange, show, UsageError } from '../host/errors.js';
 import type { Region } from '../host/seam.js';
 import * as uapi from '../uapi/iommufd.js';
+import { type BitRun, bitRuns } from './bit-runs.js';
 import { allocateBlock, call, freeBlock } from './call.js';
 import type { Context } from './context.js';
 import { checkAlive, idOf, type KernelObject } from './kernel-object.js';
@@ -171,24 +172,9 @@ export class DirtyBitmap {
   }
 
   /** Runs of set bits, stretch by stretch. */
-  *#bitRuns(): Generator<{ first: number; count: number; stretch: Stretch }, void, undefined> {
-    const words = this.#words;
+  *#bitRuns(): Generator<BitRun & { readonly stretch: Stretch }, void, undefined> {
     for (const stretch of this.#stretches) {
-      let first = -1;
-      for (let page = 0; page < stretch.pages; page++) {
-        const bits = words[stretch.word + (page >>> 5)] ?? 0;
-        if ((page & 31) === 0 && bits === (first < 0 ? 0 : 0xffff_ffff)) {
-          page += 31;
-          continue;
-        }
-        const set = ((bits >>> (page & 31)) & 1) === 1;
-        if (set && first < 0) first = page;
-        if (!set && first >= 0) {
-          yield { first, count: page - first, stretch };
-          first = -1;
-        }
-      }
-      if (first >= 0) yield { first, count: stretch.pages - first, stretch };
+      for (const run of bitRuns(this.#words, stretch.word, stretch.pages)) yield { ...run, stretch };
     }
   }
 

@@ -1,9 +1,9 @@
 // Taking an event fd that the kernel has just made: all of what follows works, or nothing is left behind.
 import { IommufdError } from '../host/errors.js';
+import { EventSource } from '../host/event-reader.js';
 import { IOMMU_DESTROY } from '../uapi/iommufd.js';
 import { tryCall } from './call.js';
 import type { Context } from './context.js';
-import { EventSource } from './event-reader.js';
 
 /** Owns and watches the fd of the new object `id`, then makes the class for it; undoes all that where a step fails. */
 export function withEventFd<T>(ctx: Context, id: number, fd: number, make: (source: EventSource) => T): T {

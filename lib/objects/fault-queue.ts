@@ -1,6 +1,7 @@
 // Page requests of devices: a fault queue delivers them, and answers go back through it.
 import { oneOf, toU32 } from '../host/arguments.js';
 import { IommufdError, invalidType } from '../host/errors.js';
+import { EventReader, type EventSource, type ReadEventsOptions } from '../host/event-reader.js';
 import {
   IOMMU_FAULT_QUEUE_ALLOC,
   iommu_hwpt_page_response,
@@ -11,7 +12,6 @@ import { call } from './call.js';
 import type { Context } from './context.js';
 import { groupFaults, type PageFaultGroup, parseFaults } from './decode-events.js';
 import { withEventFd } from './event-fd.js';
-import { EventReader, type EventSource, type ReadEventsOptions } from './event-reader.js';
 import type { Iommufd } from './iommufd.js';
 import { checkAlive, KernelObject } from './kernel-object.js';
 

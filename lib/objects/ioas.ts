@@ -15,6 +15,7 @@ import * as uapi from '../uapi/iommufd.js';
 import { call, refusal, tryCall } from './call.js';
 import type { Context } from './context.js';
 import type { Device } from './device.js';
+import { type DmaBufMapping, type DmaBufSource, type MapDmaBufOptions, mapDmaBuf } from './dma-buf-mapping.js';
 import { allocHwpt, allocHwptAsync, type HwptOptions, type HwptPaging } from './hwpt-paging.js';
 import type { Iommufd } from './iommufd.js';
 import { checkAlive, checkSame, gone, idOf, KernelObject } from './kernel-object.js';
@@ -162,6 +163,19 @@ export class Ioas extends KernelObject {
     const input = { ioas_id: idOf(this), user_va: toU64(address, 'address'), length, ...range };
     checkAlive(this);
     return this.#mapper.mapUnsafe(length, () => call(this.#context, uapi.IOMMU_IOAS_MAP, input).iova);
+  }
+
+  /**
+   * Maps memory of a device for other devices to reach, peer to peer: a memory BAR, or a part of one, as a dma-buf
+   * (VFIO_DEVICE_FEATURE_DMA_BUF, Linux 6.19; IOMMU_IOAS_MAP_FILE of it, Linux 7.0). A reset of that device, memory turned
+   * off in its command register, low power and closing it revoke the mapping: DMA to it fails, its IOVAs stay taken until
+   * they are unmapped.
+   * @param source `nic.region('bar0')`
+   * @throws IommufdError ENODEV (not a BAR; memory is off, or it sleeps), EINVAL, EOPNOTSUPP (the platform has no peer to
+   * peer for it), ENOTTY (an older kernel), and what `map` throws
+   */
+  mapDmaBuf(source: DmaBufSource, options?: MapDmaBufOptions): DmaBufMapping {
+    return mapDmaBuf(this, this.#context, this.#mapper, source, options);
   }
 
   /**

@@ -3,7 +3,7 @@
 import type { Arena } from '../host/arena.js';
 import { toBoolean, toSize, toU64, type U64, unknownOption } from '../host/arguments.js';
 import { type IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
-import { DmaMemory, holdMemory, memoryRegion, memorySeam } from '../host/memory.js';
+import { DmaMemory, holdMemory, type MemoryHold, memoryRegion, memorySeam } from '../host/memory.js';
 import type { Region, Seam } from '../host/seam.js';
 import * as uapi from '../uapi/iommufd.js';
 import { publish, refusal, tracing, tryCallAsync } from './call.js';
@@ -171,7 +171,7 @@ export class Mapper {
     const start = compactAt(this.#arena, this.#arena.mark() + MAP.at.iova);
     // The table first: a listener to traces may unmap this and map something else there.
     if (errno < 0) hold.release();
-    else this.table.add(new Mapping(start, plan.length, hold));
+    else this.table.add(new Mapping(start, plan.length, hold, plan.offset, plan.flags));
     if (tracing()) {
       if (fallsBack) this.#traceMap('IOMMU_IOAS_MAP_FILE', plan, ENOTTY, plan.iova);
       this.#traceMap(byFile ? 'IOMMU_IOAS_MAP_FILE' : 'IOMMU_IOAS_MAP', plan, errno, BigInt(start));
@@ -190,7 +190,7 @@ export class Mapper {
         const { removals } = this.table;
         const iova = await this.#mapOnPool(plan);
         // Before anybody who waits for the thread pool goes on: closeAsync lets go of all that is in the table.
-        this.table.add(new Mapping(compact(iova), plan.length, hold), removals);
+        this.table.add(new Mapping(compact(iova), plan.length, hold, plan.offset, plan.flags), removals);
         return iova;
       };
       return await this.#context.track(() => whileUsed([ioas], map));
@@ -205,11 +205,11 @@ export class Mapper {
     this.table.add(new Mapping(compact(iova), compact(length), undefined));
   }
 
-  /** Maps memory that is not this library's: `map` asks the kernel and answers the IOVA. */
-  mapUnsafe(length: bigint, map: () => bigint): bigint {
+  /** Maps memory that is not this library's: `map` asks the kernel and answers the IOVA; `hold` is told of its end. */
+  mapUnsafe(length: bigint, map: () => bigint, hold: MemoryHold = CALLERS): bigint {
     const { removals } = this.table;
     const iova = map();
-    this.table.add(new Mapping(compact(iova), compact(length), CALLERS), removals);
+    this.table.add(new Mapping(compact(iova), compact(length), hold), removals);
     return iova;
   }
 
@@ -223,7 +223,8 @@ export class Mapper {
     const parts = from.table.within(sourceIova, length).map((part) => {
       const start = part.iova > sourceIova ? part.iova : sourceIova;
       const stop = part.iova + part.length < end ? part.iova + part.length : end;
-      return { offset: start - sourceIova, size: compact(stop - start), hold: part.hold?.share() };
+      const from = part.offset + Number(start - part.iova);
+      return { offset: start - sourceIova, size: compact(stop - start), hold: part.hold?.share(), from };
     });
     const { removals } = this.table;
     let iova: bigint;
@@ -233,8 +234,8 @@ export class Mapper {
       for (const { hold } of parts) hold?.release();
       throw error;
     }
-    for (const { offset, size, hold } of parts) {
-      this.table.add(new Mapping(compact(iova + offset), size, hold), removals);
+    for (const { offset, size, hold, from } of parts) {
+      this.table.add(new Mapping(compact(iova + offset), size, hold, from, access), removals);
     }
     if (!covers(parts, length)) {
       this.unmap(iova, length);

@@ -5,6 +5,8 @@ import type { MemoryHold } from '../host/memory.js';
 
 /** For memory that the caller of an unsafe call keeps. */
 export const CALLERS: MemoryHold = { release: () => undefined, share: () => CALLERS };
+/** For a file that the caller of an unsafe call keeps: it is mapped by the file, not by an address of this process. */
+export const CALLERS_FILE: MemoryHold = { release: () => undefined, share: () => CALLERS_FILE };
 
 /** IOVAs and lengths below 2^53 are numbers here, others bigint: numbers are much faster, and few values are larger. */
 export type Compact = number | bigint;
@@ -18,6 +20,10 @@ export class Mapping {
     readonly size: Compact,
     /** Undefined where the memory belongs to somebody else (a file that was mapped by fd). */
     readonly hold: MemoryHold | undefined,
+    /** Where it starts in its memory, bytes. */
+    readonly offset = 0,
+    /** What devices may do: the kernel's flags of mapping. */
+    readonly access = 0,
   ) {}
   get iova(): bigint {
     return BigInt(this.start);
@@ -134,6 +140,11 @@ export class MappingTable {
     for (const mapping of all) mapping.hold?.release();
   }
 
+  /** All mappings, and whether each is surely there. */
+  entries(): readonly { readonly mapping: Mapping; readonly sure: boolean }[] {
+    return this.#live().map((mapping) => ({ mapping, sure: !this.#suspects.has(mapping) }));
+  }
+
   /** Mappings that touch the range, in the order of their IOVAs. */
   within(iova: bigint, length: bigint): Mapping[] {
     const end = iova + length;
@@ -155,7 +166,7 @@ export class MappingTable {
       const start = mapping.iova > iova ? mapping.iova : iova;
       const stop = mapping.iova + mapping.length < end ? mapping.iova + mapping.length : end;
       const last = runs.at(-1);
-      const sure = !this.#suspects.has(mapping);
+      const sure = !this.#suspects.has(mapping) && mapping.hold?.revocable !== true;
       if (last !== undefined && joinable && sure && last.iova + last.length === start) last.length += stop - start;
       else runs.push({ iova: start, length: stop - start });
       joinable = sure;

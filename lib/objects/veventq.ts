@@ -1,11 +1,11 @@
 // Events that a guest's IOMMU driver should see: translation faults, queue errors.
 import { checkOptions, toU32 } from '../host/arguments.js';
 import { outOfRange, UsageError } from '../host/errors.js';
+import { EventReader, type EventSource, type ReadEventsOptions } from '../host/event-reader.js';
 import { IOMMU_VEVENTQ_ALLOC } from '../uapi/iommufd.js';
 import { call } from './call.js';
 import { parseVevents, type Vevent } from './decode-events.js';
 import { withEventFd } from './event-fd.js';
-import { EventReader, type EventSource, type ReadEventsOptions } from './event-reader.js';
 import { defaultVeventqType, VEVENT_PAYLOAD, type ViommuTypeName, veventqType } from './hardware-types.js';
 import { checkAlive, context, idOf, KernelObject } from './kernel-object.js';
 import type { Viommu } from './viommu.js';

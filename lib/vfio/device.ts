@@ -11,6 +11,7 @@ import { PciConfig } from './config.js';
 import type { DeviceCore } from './core.js';
 import { DmaLogging } from './dma-logging.js';
 import { DeviceFeatures } from './features.js';
+import { Graphics } from './graphics.js';
 import { type DeviceInfo, readDeviceInfo } from './info.js';
 import { type InterruptName, interruptIndex, VfioInterrupts } from './interrupts.js';
 import { LowPower } from './low-power.js';
@@ -194,6 +195,10 @@ export class VfioDevice {
   /** The device's own notes of which IOVAs it wrote to. */
   get dmaLogging(): DmaLogging {
     return new DmaLogging(this.#core);
+  }
+  /** The planes of its virtual display. */
+  get graphics(): Graphics {
+    return new Graphics(this.#core);
   }
   /** Letting the device sleep. */
   get lowPower(): LowPower {

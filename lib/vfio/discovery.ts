@@ -1,52 +1,99 @@
-// Finding a device's node by its PCI address, in sysfs, and what is missing where it is not there. The node is checked
-// against the device number that sysfs tells: names are used again after an unplug.
-import { UsageError } from '../host/errors.js';
+// Finding devices by name in sysfs: their nodes, reports of them, and what is said where something is missing. A node is
+// checked against the device number that sysfs tells: names are used again after an unplug.
+import { checkOptions, toBoolean } from '../host/arguments.js';
+import { invalidType, outOfRange, UsageError } from '../host/errors.js';
 import type { Seam } from '../host/seam.js';
+import {
+  type DevicePlace,
+  MEDIATED_DEVICES,
+  PCI_DEVICES,
+  placeOf,
+  placeOfEntry,
+  readFacts,
+  VFIO_DEVICES,
+} from './device-facts.js';
+import { type DeviceReport, reportDevice } from './device-report.js';
+import { type MissingThing, whatIsMissing } from './missing.js';
+import { Sysfs } from './sysfs.js';
 
-const PCI_ADDRESS = /^(?:([0-9a-f]{4}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])$/i;
+export interface ListDevicesOptions {
+  /** True: all PCI and mediated devices; false or left out: those that a VFIO driver has. */
+  readonly all?: boolean;
+}
 
-function missing(message: string): UsageError {
+export { pciAddress } from './device-facts.js';
+
+function unavailable(message: string): UsageError {
   return new UsageError('ERR_IOMMUFD_UNAVAILABLE', message);
 }
 
-/** A PCI address as sysfs spells it ('0000:01:00.0'), from what people write ('01:00.0'); undefined for anything else. */
-export function pciAddress(text: string): string | undefined {
-  const [, domain = '0000', rest] = PCI_ADDRESS.exec(text) ?? [];
-  return rest === undefined ? undefined : `${domain}:${rest}`.toLowerCase();
+/** What is missing, as people read it. */
+function tell({ address }: DevicePlace, missing: readonly MissingThing[]): UsageError {
+  const points = missing.map(({ message, mend }) => `- ${message}\n    ${mend.replaceAll('\n', '\n    ')}`);
+  return unavailable(`${address} is not ready. What is missing, and what mends it, as root:\n${points.join('\n')}`);
 }
 
-/** The path of the VFIO node of a PCI device; throws, with what would mend it, where there is none. */
-export function findVfioNode(seam: Seam, address: string): string {
-  const sysfs = `/sys/bus/pci/devices/${address}`;
-  if (typeof seam.status(sysfs) === 'number') throw missing(`there is no PCI device ${address}: see lspci -D`);
-  const driverLink = seam.readLink(`${sysfs}/driver`);
-  const driver = typeof driverLink === 'string' ? driverLink.split('/').at(-1) : undefined;
-  const names = seam.list(`${sysfs}/vfio-dev`);
-  const name = typeof names === 'number' ? undefined : names.find((entry) => /^(noiommu-)?vfio\d+$/.test(entry));
-  if (name === undefined) {
-    throw missing(
-      `${address} is driven by ${driver ?? 'no driver'}, not by a VFIO driver. Mend it as root:\n` +
-        '  modprobe vfio-pci\n' +
-        `  echo vfio-pci > ${sysfs}/driver_override\n` +
-        (driver === undefined ? '' : `  echo ${address} > ${sysfs}/driver/unbind\n`) +
-        `  echo ${address} > /sys/bus/pci/drivers_probe`,
-    );
-  }
-  const number = seam.readText(`${sysfs}/vfio-dev/${name}/dev`);
-  if (typeof number === 'number') {
-    throw missing(`${address} has no device node: the kernel was built without CONFIG_VFIO_DEVICE_CDEV`);
-  }
-  const node = `/dev/vfio/devices/${name}`;
-  const status = seam.status(node);
-  if (typeof status === 'number' || status.kind !== 'character-device') {
-    throw missing(
-      `${address} is ready, but ${node} is not there: is udev running, is /dev/vfio mounted into this container?`,
-    );
-  }
-  if (`${status.major}:${status.minor}` !== number.trim()) {
-    throw missing(`${node} is another device (${status.major}:${status.minor}) than ${address} (${number.trim()})`);
-  }
-  return node;
+function checkThere(sysfs: Sysfs, { kind, address, path }: DevicePlace): void {
+  if (sysfs.has(path)) return;
+  const list =
+    kind === 'mediated'
+      ? `mediated device ${address}: see ls ${MEDIATED_DEVICES}`
+      : `PCI device ${address}: see lspci -D`;
+  throw unavailable(`there is no ${list}`);
+}
+
+const NAMES = "a PCI address ('0000:01:00.0'), the UUID of a mediated device, or the path of a node";
+
+/**
+ * The path of the VFIO node of a device, by its PCI address or UUID; throws, with all that is missing, where there is
+ * none.
+ */
+export function findVfioNode(seam: Seam, name: string): string {
+  const sysfs = new Sysfs(seam);
+  const place = placeOf(name);
+  if (place === undefined) throw outOfRange('name', NAMES, name);
+  checkThere(sysfs, place);
+  const facts = readFacts(sysfs, place);
+  if (facts.node === undefined) throw tell(place, whatIsMissing(sysfs, facts));
+  return facts.node;
+}
+
+/** `host.findDevice`. */
+export function findDevice(seam: Seam, name: string): DeviceReport {
+  if (typeof name !== 'string') throw invalidType('name', NAMES, name);
+  const sysfs = new Sysfs(seam);
+  const place = name.startsWith('/') ? placeOfNode(sysfs, name) : placeOf(name);
+  if (place === undefined) throw outOfRange('name', NAMES, name);
+  checkThere(sysfs, place);
+  return reportDevice(sysfs, place, 'all');
+}
+
+/** `host.listDevices`. */
+export function listDevices(seam: Seam, options: ListDevicesOptions = {}): DeviceReport[] {
+  checkOptions(options, ['all']);
+  const all = toBoolean(options.all, 'all', false);
+  const sysfs = new Sysfs(seam);
+  const places = all ? everyPlace(sysfs) : vfioPlaces(sysfs);
+  // One that was unplugged meanwhile is left out.
+  return places.filter(({ path }) => sysfs.has(path)).map((place) => reportDevice(sysfs, place, 'cheap'));
+}
+
+function everyPlace(sysfs: Sysfs): DevicePlace[] {
+  const names = [...sysfs.names(PCI_DEVICES), ...sysfs.names(MEDIATED_DEVICES)];
+  return names.flatMap((name) => placeOf(name) ?? []);
+}
+
+/** By VFIO's class: a server has hundreds of PCI devices, and few of them are VFIO's. */
+function vfioPlaces(sysfs: Sysfs): DevicePlace[] {
+  return sysfs.names(VFIO_DEVICES).flatMap((name) => placeOfEntry(sysfs, name) ?? []);
+}
+
+/** The device behind a node, by its device number. */
+function placeOfNode(sysfs: Sysfs, path: string): DevicePlace {
+  const name = entryOfNode(sysfs, path);
+  const place = name === undefined ? undefined : placeOfEntry(sysfs, name);
+  if (place === undefined) throw unavailable(`${path} is not the node of a VFIO device: see ls ${VFIO_DEVICES}`);
+  return place;
 }
 
 /** Links that are followed before a path is taken for a loop, as the kernel does. */
@@ -61,18 +108,15 @@ function followLinks(seam: Seam, path: string): string {
   return path;
 }
 
-/**
- * Whether a node is that of a device without an IOMMU, whatever the node is called: sysfs lists those by their device
- * numbers, with names of their own.
- */
+/** The entry of VFIO's class that has the device number of the node: sysfs lists them by names of their own. */
+function entryOfNode(sysfs: Sysfs, path: string): string | undefined {
+  const status = sysfs.seam.status(followLinks(sysfs.seam, path));
+  if (typeof status === 'number' || status.kind !== 'character-device') return undefined;
+  const number = `${status.major}:${status.minor}`;
+  return sysfs.names(VFIO_DEVICES).find((name) => sysfs.text(`${VFIO_DEVICES}/${name}/dev`) === number);
+}
+
+/** Whether a node is that of a device without an IOMMU, whatever the node is called. */
 export function isNoiommuNode(seam: Seam, path: string): boolean {
-  const status = seam.status(followLinks(seam, path));
-  if (typeof status === 'number') return false;
-  const names = seam.list('/sys/class/vfio-dev');
-  if (typeof names === 'number') return false;
-  return names.some((name) => {
-    if (!name.startsWith('noiommu-')) return false;
-    const number = seam.readText(`/sys/class/vfio-dev/${name}/dev`);
-    return typeof number === 'string' && number.trim() === `${status.major}:${status.minor}`;
-  });
+  return entryOfNode(new Sysfs(seam), path)?.startsWith('noiommu-') ?? false;
 }

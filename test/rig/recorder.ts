@@ -1,6 +1,6 @@
 // What a case asked its host and what came back, for comparison between lanes: every ioctl with its struct as the kernel
 // left it, what was read from event files, and mmaps. What differs from run to run is left out: addresses and fds, IOVAs that
-// the kernel chose to suit an address, and reads that found nothing.
+// the kernel chose to suit an address, reads that found nothing, how often interrupts came, and what registers held.
 
 import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import {
@@ -12,12 +12,13 @@ import {
   type Layout,
 } from '../../lib/uapi/index.js';
 import { iommufdIoctls } from '../../lib/uapi/iommufd.js';
+import * as vfio from '../../lib/uapi/vfio.js';
 import type { Seam } from '../../lib/unsafe.js';
 
 const { IOMMU_IOAS_MAP_FIXED_IOVA: FIXED_IOVA } = iommufd_ioas_map_flags.values;
 
 /** Fields whose values no two kernels share: where things lie, and file descriptors. */
-const UNSHARED = /^(fd|user_va|iommufd|out_phys|out_\w*fd)$/;
+const UNSHARED = /^(fd|user_va|iommufd|out_phys|out_\w*fd|data_fd)$/;
 
 /** By its sub-operation, how the mock's command is laid out. */
 const TEST_LAYOUTS = new Map<number, Layout<Fields>>();
@@ -28,6 +29,11 @@ for (const layout of Object.values(mock)) {
 }
 
 const IOCTLS = new Map<number, Ioctl>(iommufdIoctls.map((op) => [op.request, op]));
+/** Of a VFIO device's file, where numbers mean something else than on /dev/iommu. */
+const VFIO_IOCTLS = new Map<number, Ioctl>(
+  vfio.vfioIoctls.filter(({ name }) => name.startsWith('VFIO_DEVICE_')).map((op) => [op.request, op]),
+);
+const VFIO_NODES = '/dev/vfio/devices/';
 
 type Name = (field: string, value: unknown) => string;
 
@@ -41,6 +47,14 @@ function describeStruct(layout: Layout<Fields>, view: DataView, at: number, name
 
 /** What an accesses' id is: the mock names accesses by their fds. */
 const NAMED_BY_FD = new Set(['access_pages', 'access_rw', 'access_replace_ioas', 'destroy_access_pages']);
+
+/** A call on a VFIO device's file: the struct alone, not what lies behind it. */
+function describeVfioCall(request: number, result: number, view: DataView, at: number, nameOf: Name): string {
+  const answer = result < 0 ? errnoName(result) : String(result);
+  const op = VFIO_IOCTLS.get(request);
+  if (op === undefined || at + op.layout.size > view.byteLength) return `vfio ioctl 0x${request.toString(16)} ${answer}`;
+  return `${op.name} ${answer} ${describeStruct(op.layout, view, at, nameOf)}`.trimEnd();
+}
 
 function describeCall(request: number, result: number, view: DataView, at: number, nameOf: Name): string {
   const answer = result < 0 ? errnoName(result) : String(result);
@@ -66,6 +80,8 @@ export class Recorder {
   /** IOVAs that suit the address of memory, in the order of their choosing. */
   #chosen: bigint[] = [];
   readonly #options: RecorderOptions;
+  /** What these fds are, where that matters. */
+  readonly #kinds = new Map<number, 'vfio' | 'eventfd'>();
 
   constructor(options: RecorderOptions = { chosenIovas: 'left out' }) {
     this.#options = options;
@@ -79,7 +95,7 @@ export class Recorder {
     return lines;
   }
 
-  #note(request: number, result: number, view: DataView, at: number): void {
+  #note(fd: number, request: number, result: number, view: DataView, at: number): void {
     if (this.#options.chosenIovas === 'left out' && request === IOMMU_IOAS_MAP.request && result === 0) {
       const { flags, iova } = IOMMU_IOAS_MAP.layout.decode(view, at);
       if ((flags & FIXED_IOVA) === 0) this.#chosen.push(iova);
@@ -88,29 +104,33 @@ export class Recorder {
       const index = /iova$/.test(field) ? this.#chosen.indexOf(value as bigint) : -1;
       return index < 0 ? String(value) : `chosen ${index}`;
     };
-    this.#lines.push(describeCall(request, result, view, at, nameOf));
+    const describe = this.#kinds.get(fd) === 'vfio' ? describeVfioCall : describeCall;
+    this.#lines.push(describe(request, result, view, at, nameOf));
   }
 
   /** Records the calls of a seam from now on. */
   listen(seam: Seam): void {
     const { arena } = seam;
     const { ioctl, ioctlAsync, read, write, mapMmio } = seam;
+    this.#followFiles(seam);
+    this.#listenToPositions(seam);
     Object.assign(seam, {
       ioctl: (fd, request, at) => {
         const result = ioctl.call(seam, fd, request, at);
-        this.#note(request, result, arena.view, at);
+        this.#note(fd, request, result, arena.view, at);
         return result;
       },
       ioctlAsync: async (fd, request, block, at) => {
         const result = await ioctlAsync.call(seam, fd, request, block, at);
         if (block.live) {
           const bytes = block.window(0, block.length);
-          this.#note(request, result, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), at);
+          this.#note(fd, request, result, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), at);
         }
         return result;
       },
       read: (fd, at, length) => {
         const result = read.call(seam, fd, at, length);
+        if (this.#kinds.get(fd) === 'eventfd') return result;
         const bytes = result > 0 ? Buffer.from(arena.bytes.subarray(at, at + result)).toString('hex') : '';
         if (result !== 0) this.#lines.push(`read ${result < 0 ? errnoName(result) : bytes}`);
         return result;
@@ -125,6 +145,40 @@ export class Recorder {
         this.#lines.push(`mmap ${offset}+${length} ${typeof region === 'number' ? errnoName(region) : 'ok'}`);
         return region;
       },
+    } satisfies Partial<Seam>);
+  }
+
+  /** What fds become: calls mean different things on different files, and how often interrupts come is nobody's promise. */
+  #followFiles(seam: Seam): void {
+    const { open, close, createEventfd } = seam;
+    Object.assign(seam, {
+      open: (path, flags) => {
+        const fd = open.call(seam, path, flags);
+        if (fd >= 0 && path.startsWith(VFIO_NODES)) this.#kinds.set(fd, 'vfio');
+        return fd;
+      },
+      createEventfd: (initial) => {
+        const fd = createEventfd.call(seam, initial);
+        if (fd >= 0) this.#kinds.set(fd, 'eventfd');
+        return fd;
+      },
+      close: (fd) => {
+        this.#kinds.delete(fd);
+        return close.call(seam, fd);
+      },
+    } satisfies Partial<Seam>);
+  }
+
+  /** Accesses to registers: only that one is refused, since what they hold is the hardware's, and polling takes its time. */
+  #listenToPositions(seam: Seam): void {
+    const { pread, pwrite } = seam;
+    const note = (name: string, result: number) => {
+      if (result < 0) this.#lines.push(`${name} ${errnoName(result)}`);
+      return result;
+    };
+    Object.assign(seam, {
+      pread: (fd, at, length, position) => note('pread', pread.call(seam, fd, at, length, position)),
+      pwrite: (fd, at, length, position) => note('pwrite', pwrite.call(seam, fd, at, length, position)),
     } satisfies Partial<Seam>);
   }
 }

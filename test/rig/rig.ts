@@ -80,7 +80,7 @@ function kernelRig(): Rig {
 }
 
 /** The emulated host, with the kernel's mock as its machine. */
-function emulatedRig(): Rig {
+function mockRig(): Rig {
   const emulated = createEmulatedHost({
     machine: 'selftest',
     devices: [{ address: '0000:00:05.0', iommu: false }],
@@ -88,6 +88,11 @@ function emulatedRig(): Rig {
   });
   // What `Iommufd.open` without a host finds.
   setDefaultHost(() => emulated);
+  return emulatedRig(emulated);
+}
+
+/** A rig on an emulated host. */
+export function emulatedRig(emulated: EmulatedHost): Rig {
   const seam = hostSeam(emulated);
   const recorded = record(seam);
   return {
@@ -114,13 +119,15 @@ function emulatedRig(): Rig {
 
 let shared: Rig | undefined;
 
+/** Which host this process's suites run on. */
+export function rigName(): 'kernel' | 'emulated' {
+  const name = process.env.IOMMUFD_RIG ?? 'emulated';
+  if (name === 'kernel' || name === 'emulated') return name;
+  throw new Error(`IOMMUFD_RIG must be kernel or emulated, not ${name}: see CONTRIBUTING.md`);
+}
+
 /** This process's rig. */
 export function rig(): Rig {
-  if (shared !== undefined) return shared;
-  const name = process.env.IOMMUFD_RIG ?? 'emulated';
-  if (name !== 'kernel' && name !== 'emulated') {
-    throw new Error(`IOMMUFD_RIG must be kernel or emulated, not ${name}: see CONTRIBUTING.md`);
-  }
-  shared = name === 'kernel' ? kernelRig() : emulatedRig();
+  shared ??= rigName() === 'kernel' ? kernelRig() : mockRig();
   return shared;
 }

@@ -143,35 +143,63 @@ export interface Group {
   (id: string, what: string, options: CaseOptions, run: Case): void;
 }
 
-/** A group of cases, mostly one per ioctl. */
-export function conformance(group: string, declare: (test: Group) => void): void {
+/** What a case does, and on what. */
+export interface Subject<B extends Bench> {
+  /** Why it cannot be run here; undefined if it can. */
+  readonly lacks: () => string | undefined;
+  readonly bench: () => B;
+  /** Whether lanes are compared by its calls too. */
+  readonly compareCalls: boolean;
+  readonly run: (bench: B) => void | Promise<void>;
+}
+
+/** A group of cases whose ids differ. */
+export function declareCases<B extends Bench>(
+  group: string,
+  declare: (add: (id: string, what: string, subject: Subject<B>) => void) => void,
+): void {
   const seen = new Set<string>();
   describe(group, () => {
-    declare((id: string, what: string, ...rest: [Case] | [CaseOptions, Case]) => {
+    declare((id, what, subject) => {
       assert(!seen.has(id), `${group}/${id} is there twice`);
       seen.add(id);
-      const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
       it(`${group}/${id}: ${what}`, async function () {
-        const theRig = rig();
-        const reason = options.needs === undefined ? undefined : theRig.lacks(options.needs);
+        const reason = subject.lacks();
         if (reason !== undefined) {
           if (this.test) this.test.title += ` [${reason}]`;
           this.skip();
         }
+        const bench = subject.bench();
+        const { rig: theRig } = bench;
         const before = theRig.census();
-        const bench = new Bench(theRig);
         theRig.recorded();
         try {
-          await run(bench);
+          await subject.run(bench);
         } catch (failure) {
           bench.finishAfter(failure);
         } finally {
           // For the reporter: what lanes are compared by.
           const calls = theRig.recorded();
-          Object.assign(this.test ?? {}, { calls: options.dependsOnLayout === true ? [] : calls });
+          Object.assign(this.test ?? {}, { calls: subject.compareCalls ? calls : [] });
         }
         bench.finish();
         assert.deepEqual(theRig.census(), before, 'the case left something behind');
+      });
+    });
+  });
+}
+
+/** A group of cases of the conformance suite, mostly one per ioctl. */
+export function conformance(group: string, declare: (test: Group) => void): void {
+  declareCases<Bench>(group, (add) => {
+    declare((id: string, what: string, ...rest: [Case] | [CaseOptions, Case]) => {
+      const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
+      const { needs, dependsOnLayout } = options;
+      add(id, what, {
+        lacks: () => (needs === undefined ? undefined : rig().lacks(needs)),
+        bench: () => new Bench(rig()),
+        compareCalls: dependsOnLayout !== true,
+        run,
       });
     });
   });

@@ -1,7 +1,7 @@
 // The plain files of an emulated machine, as Linux has them: eventfds, memfds, /dev/null and /dev/zero.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { EventFile } from '../../lib/emulated/process/plain-files.js';
+import { EventFile } from '../../lib/emulated/kernel/event-file.js';
 import { createEmulatedHost } from '../../lib/emulated-host.js';
 import { hostSeam, type Region, type Seam } from '../../lib/unsafe.js';
 

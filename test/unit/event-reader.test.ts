@@ -1,6 +1,6 @@
 // Reading an event fd: draining, waiting, and losing nothing in between.
 import assert from 'node:assert/strict';
-import { EventSource } from '../../lib/objects/event-reader.js';
+import { EventSource } from '../../lib/host/event-reader.js';
 import { DONE, reading, some } from './reading.js';
 import { codeOf, codeOfAsync, turn } from './stage.js';
 import { StubSeam } from './stub-seam.js';

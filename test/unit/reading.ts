@@ -1,6 +1,6 @@
 // An event reader on a stub seam.
 import assert from 'node:assert/strict';
-import { EventReader, EventSource } from '../../lib/objects/event-reader.js';
+import { EventReader, EventSource } from '../../lib/host/event-reader.js';
 import type { StubWatch } from './stub-parts.js';
 import { StubSeam } from './stub-seam.js';
 

@@ -3,26 +3,11 @@ import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { deviceOptions, type MachineName } from './hardware.js';
 
 /** What the init script prints before and after the command. */
 const BEGIN = '@@@ begin';
 const END = '@@@ end';
-
-/**
- * `mock`: no IOMMU but the kernel's own mock, and QEMU's edu device without any. `vtd`: an emulated Intel IOMMU with edu
- * behind it.
- */
-export type MachineName = 'mock' | 'vtd';
-
-const DEVICES: Readonly<Record<MachineName, readonly string[]>> = {
-  mock: ['-device', 'edu,addr=5'],
-  vtd: [
-    '-device',
-    'intel-iommu,intremap=on,caching-mode=on,device-iotlb=on,x-scalable-mode=on',
-    '-device',
-    'edu,addr=5',
-  ],
-};
 
 export interface Boot {
   readonly machine: MachineName;
@@ -65,7 +50,7 @@ function qemuArguments(boot: Boot, results: string): string[] {
     ...share('root', '/', true),
     ...share('checkout', boot.checkout, true),
     ...share('results', results, false),
-    ...DEVICES[boot.machine],
+    ...deviceOptions(boot.machine, results),
   ];
 }
 

@@ -4,6 +4,7 @@ import { Arena } from '../../host/arena.js';
 import { invalidType, outOfRange } from '../../host/errors.js';
 import type { FileStatus, MemoryRequest, Region, Seam, Watch } from '../../host/seam.js';
 import { ERRNO } from '../../uapi/errno.js';
+import { EventFile } from '../kernel/event-file.js';
 import { type ArgumentMemory, argumentMemory, type OpenFile } from '../kernel/file.js';
 import { MemoryFile } from '../kernel/memory-file.js';
 import type { LocalAddressSpace } from '../memory/address-space.js';
@@ -21,7 +22,6 @@ import {
 } from './checks.js';
 import type { FdTable } from './fd-table.js';
 import type { Filesystem } from './filesystem.js';
-import { EventFile } from './plain-files.js';
 import { MemoryRegion, MmioRegisters, type RegionHome } from './regions.js';
 import { EmulatedWatch } from './watch.js';
 

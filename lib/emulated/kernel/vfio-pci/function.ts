@@ -40,7 +40,15 @@ export interface PciFunction {
   busReset(): void;
   /** How many vectors it can have; 0 for none. */
   readonly vectors: { readonly intx: 0 | 1; readonly msi: number; readonly msix: number };
-  /** The driver's: told of every interrupt; `level` is the state of the INTx line. */
+  /**
+   * What the kernel's interrupt core does to the hardware (pci/msi/msi.c): turns MSI or MSI-X on, with so many vectors
+   * unmasked, or off with 0. Capabilities, and the table in a BAR, read accordingly. A reset turns both off.
+   */
+  setVectors(kind: 'msi' | 'msix', count: number): void;
+  /**
+   * The driver's: told of every interrupt. MSI and MSI-X come while they are on; `level` is the INTx line as the bus sees
+   * it, told when it changes: it is low while the command register disables it, or MSI or MSI-X is on.
+   */
   onInterrupt: ((kind: InterruptKind, vector: number, level: boolean) => void) | undefined;
   /** What a variant driver would do beyond vfio-pci: state that can be taken out and put back. */
   readonly migration: MigrationHardware | undefined;

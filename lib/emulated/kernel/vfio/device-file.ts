@@ -1,150 +1,168 @@
-// A VFIO device node (drivers/vfio/device_cdev.c, drivers/vfio/iommufd.c): what binds a device to an iommufd and attaches
-// it. Regions, interrupts and features of the device itself are not here.
+// A VFIO device node, opened (drivers/vfio/device_cdev.c, vfio_main.c): until it is bound to an iommufd nothing works but
+// that, and what belongs to the device itself is its driver's.
 import { ERRNO } from '../../../uapi/errno.js';
-import {
-  vfio_device_attach_flags,
-  vfio_device_bind_flags,
-  vfio_device_detach_flags,
-} from '../../../uapi/vfio-constants.js';
+import { vfio_device_bind_flags } from '../../../uapi/vfio-constants.js';
 import {
   VFIO_DEVICE_ATTACH_IOMMUFD_PT,
   VFIO_DEVICE_BIND_IOMMUFD,
   VFIO_DEVICE_DETACH_IOMMUFD_PT,
+  VFIO_DEVICE_FEATURE,
+  VFIO_DEVICE_GET_REGION_INFO,
 } from '../../../uapi/vfio-ioctls.js';
-import {
-  vfio_device_attach_iommufd_pt,
-  vfio_device_bind_iommufd,
-  vfio_device_detach_iommufd_pt,
-} from '../../../uapi/vfio-structs.js';
-import { bindDevice, type IommufdDevice } from '../device.js';
-import type { IommuDevice } from '../driver.js';
-import { type ArgumentMemory, OpenFile } from '../file.js';
+import { vfio_device_bind_iommufd } from '../../../uapi/vfio-structs.js';
+import { type ArgumentMemory, type MmioMapping, OpenFile } from '../file.js';
 import { IommufdFile } from '../iommufd-file.js';
 import type { Process } from '../process.js';
-
-/** IOMMU_NO_PASID: the device itself. */
-const NO_PASID = 0;
+import { attach, detach } from './attach.js';
+import { type Binding, bind } from './binding.js';
+import type { UserBuffer } from './driver.js';
+import { deviceFeature } from './features.js';
+import { HeldMapping } from './held-mapping.js';
+import type { VfioDeviceNode } from './node.js';
+import { regionInfo } from './region-info.js';
+import { addressBuffer, argumentBuffer, checkZeroed } from './user-buffer.js';
 
 const BIND = vfio_device_bind_iommufd;
-const ATTACH = vfio_device_attach_iommufd_pt;
-const DETACH = vfio_device_detach_iommufd_pt;
 const { VFIO_DEVICE_BIND_FLAG_TOKEN } = vfio_device_bind_flags.values;
-const { VFIO_DEVICE_ATTACH_PASID } = vfio_device_attach_flags.values;
-const { VFIO_DEVICE_DETACH_PASID } = vfio_device_detach_flags.values;
-
-/** A device that VFIO's driver has: open in one file at a time. */
-export interface VfioDeviceNode {
-  readonly dev: IommuDevice;
-  /** The file that it is bound by. */
-  boundBy: VfioDeviceFile | undefined;
-}
+const TOKEN_SIZE = 16;
 
 export class VfioDeviceFile extends OpenFile {
   readonly #node: VfioDeviceNode;
   readonly #process: Process;
   /** While it is bound. */
-  #device: IommufdDevice | undefined;
+  #binding: Binding | undefined;
   #iommufd: IommufdFile | undefined;
-  #attached = false;
-  readonly #pasids = new Set<number>();
+  /** Where read(2) and write(2) go on. */
+  #position = 0;
 
+  /** For `VfioDeviceNode.open`. */
   constructor(node: VfioDeviceNode, process: Process) {
     super();
     this.#node = node;
     this.#process = process;
   }
 
-  /** The device as its iommufd knows it. */
-  get bound(): IommufdDevice | undefined {
-    return this.#device;
-  }
-
   override ioctl(request: number, memory: ArgumentMemory, at: number): number {
-    if (at < 0 || at + 8 > memory.bytes.length) return -ERRNO.EFAULT;
-    const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset + at, memory.bytes.length - at);
-    if (request === VFIO_DEVICE_BIND_IOMMUFD.request) return this.#bind(view);
-    const device = this.#device;
-    if (device === undefined) return -ERRNO.EINVAL;
-    if (request === VFIO_DEVICE_ATTACH_IOMMUFD_PT.request) return this.#attach(device, view);
-    if (request === VFIO_DEVICE_DETACH_IOMMUFD_PT.request) return this.#detach(device, view);
-    return -ERRNO.ENOTTY;
+    return this.#ioctl(request, argumentBuffer(this.#process, memory, at));
+  }
+  /** A struct at any address of the process; or none. */
+  override ioctlValue(request: number, value: number): number {
+    return this.#ioctl(request, addressBuffer(this.#process, value));
+  }
+  #ioctl(request: number, argument: UserBuffer): number {
+    if (request === VFIO_DEVICE_BIND_IOMMUFD.request) return this.#bind(argument);
+    const binding = this.#binding;
+    if (binding === undefined) return -ERRNO.EINVAL;
+    const { driver } = this.#node;
+    const woken = driver.powerGet?.() ?? 0;
+    if (woken < 0) return woken;
+    const result = this.#command(request, argument, binding);
+    driver.powerPut?.();
+    return result;
+  }
+  #command(request: number, argument: UserBuffer, binding: Binding): number {
+    const { driver, kernel } = this.#node;
+    switch (request) {
+      case VFIO_DEVICE_ATTACH_IOMMUFD_PT.request:
+        return attach(binding, argument);
+      case VFIO_DEVICE_DETACH_IOMMUFD_PT.request:
+        return detach(binding, argument);
+      case VFIO_DEVICE_FEATURE.request:
+        return deviceFeature(kernel, driver, argument);
+      case VFIO_DEVICE_GET_REGION_INFO.request:
+        return regionInfo(driver, argument);
+      default:
+        return driver.ioctl(request, argument);
+    }
   }
 
-  #bind(view: DataView): number {
-    const size = view.getUint32(0, true);
-    if (size < BIND.end('out_devid')) return -ERRNO.EINVAL;
-    if (size > view.byteLength) return -ERRNO.EFAULT;
-    for (let i = BIND.size; i < size; i++) if (view.getUint8(i) !== 0) return -ERRNO.E2BIG;
+  #bind(argument: UserBuffer): number {
+    const view = copyBindIn(argument);
+    if (typeof view === 'number') return view;
     const flags = view.getUint32(BIND.at.flags, true);
     const fd = view.getInt32(BIND.at.iommufd, true);
     if (fd < 0 || (flags & ~VFIO_DEVICE_BIND_FLAG_TOKEN) !== 0) return -ERRNO.EINVAL;
-    if (this.#device !== undefined) return -ERRNO.EINVAL;
-    // Only virtual functions have tokens.
-    if (flags !== 0) return -ERRNO.EINVAL;
-    const file = this.#process.files.get(fd);
-    if (file === undefined) return -ERRNO.EBADF;
-    if (!(file instanceof IommufdFile)) return -ERRNO.EBADFD;
+    if (this.#binding !== undefined) return -ERRNO.EINVAL;
+    const token = (flags & VFIO_DEVICE_BIND_FLAG_TOKEN) !== 0;
+    const refusal = this.#checkToken(token ? Number(view.getBigUint64(BIND.at.token_uuid_ptr, true)) : undefined);
+    if (refusal < 0) return refusal;
+    const iommufd = this.#process.files.get(fd);
+    if (iommufd === undefined) return -ERRNO.EBADF;
+    if (!(iommufd instanceof IommufdFile)) return -ERRNO.EBADFD;
     if (this.#node.boundBy !== undefined) return -ERRNO.EINVAL;
-    const device = bindDevice(file.context, this.#node.dev);
-    if (typeof device === 'number') return device;
-    this.#device = device;
-    this.#iommufd = file;
-    file.hold();
+    const binding = this.#openDevice(iommufd);
+    if (typeof binding === 'number') return binding;
+    this.#binding = binding;
+    this.#iommufd = iommufd;
+    iommufd.hold();
     this.#node.boundBy = this;
-    view.setUint32(BIND.at.out_devid, device.id, true);
+    view.setUint32(BIND.at.out_devid, binding.id, true);
+    // The field was read from there: it can be written.
+    argument.copyOut(BIND.at.out_devid, new Uint8Array(view.buffer, BIND.at.out_devid, 4));
     return 0;
+  }
+  #checkToken(address: number | undefined): number {
+    const { driver } = this.#node;
+    if (driver.matchToken === undefined) return address === undefined ? 0 : -ERRNO.EINVAL;
+    if (address === undefined) return driver.matchToken(undefined);
+    const token = new Uint8Array(TOKEN_SIZE);
+    return this.#process.memory.read(address, token) ? driver.matchToken(token) : -ERRNO.EFAULT;
+  }
+  #openDevice({ context }: IommufdFile): Binding | number {
+    const { dev, driver } = this.#node;
+    const binding = bind(context, dev, driver);
+    if (typeof binding === 'number') return binding;
+    const rc = driver.openDevice(binding);
+    if (rc >= 0) return binding;
+    binding.unbind();
+    return rc;
   }
 
-  #attach(device: IommufdDevice, view: DataView): number {
-    const size = view.getUint32(0, true);
-    const flags = view.getUint32(ATTACH.at.flags, true);
-    if (size < ATTACH.end('pt_id')) return -ERRNO.EINVAL;
-    if ((flags & ~VFIO_DEVICE_ATTACH_PASID) !== 0) return -ERRNO.EINVAL;
-    const withPasid = flags !== 0;
-    const needed = ATTACH.end(withPasid ? 'pasid' : 'pt_id');
-    if (size < needed) return -ERRNO.EINVAL;
-    if (needed > view.byteLength) return -ERRNO.EFAULT;
-    const pageTable = view.getUint32(ATTACH.at.pt_id, true);
-    const pasid = withPasid ? view.getUint32(ATTACH.at.pasid, true) : undefined;
-    const attached = pasid === undefined ? this.#attached : this.#pasids.has(pasid);
-    const result = attached
-      ? device.replace(pasid ?? NO_PASID, pageTable)
-      : device.attach(pasid ?? NO_PASID, pageTable);
-    if (result < 0) return result;
-    if (pasid === undefined) this.#attached = true;
-    else this.#pasids.add(pasid);
-    view.setUint32(ATTACH.at.pt_id, result, true);
-    return 0;
+  override pread(into: Uint8Array, position: number): number {
+    return this.#binding === undefined ? -ERRNO.EINVAL : this.#node.driver.read(into, position);
+  }
+  override pwrite(from: Uint8Array, position: number): number {
+    return this.#binding === undefined ? -ERRNO.EINVAL : this.#node.driver.write(from, position);
+  }
+  override read(into: Uint8Array): number {
+    return this.#advance(this.pread(into, this.#position));
+  }
+  override write(from: Uint8Array): number {
+    return this.#advance(this.pwrite(from, this.#position));
+  }
+  #advance(done: number): number {
+    if (done > 0) this.#position += done;
+    return done;
   }
 
-  #detach(device: IommufdDevice, view: DataView): number {
-    const size = view.getUint32(0, true);
-    const flags = view.getUint32(DETACH.at.flags, true);
-    if (size < DETACH.end('flags')) return -ERRNO.EINVAL;
-    if ((flags & ~VFIO_DEVICE_DETACH_PASID) !== 0) return -ERRNO.EINVAL;
-    if (flags === 0) {
-      this.#detachSelf(device);
-      return 0;
-    }
-    if (size < DETACH.end('pasid')) return -ERRNO.EINVAL;
-    if (DETACH.end('pasid') > view.byteLength) return -ERRNO.EFAULT;
-    const pasid = view.getUint32(DETACH.at.pasid, true);
-    if (this.#pasids.delete(pasid)) device.detach(pasid);
-    return 0;
-  }
-  #detachSelf(device: IommufdDevice): void {
-    if (!this.#attached) return;
-    this.#attached = false;
-    device.detach(NO_PASID);
+  override mmap(offset: number, length: number): MmioMapping | number {
+    if (this.#binding === undefined) return -ERRNO.EINVAL;
+    const mapping = this.#node.driver.mmap(offset, length);
+    return typeof mapping === 'number' ? mapping : new HeldMapping(mapping, this);
   }
 
   protected override closed(): void {
-    const device = this.#device;
-    if (device === undefined) return;
-    for (const pasid of this.#pasids) device.detach(pasid);
-    this.#detachSelf(device);
-    device.unbind();
-    this.#node.boundBy = undefined;
-    this.#iommufd?.release();
+    if (this.#binding !== undefined) this.#unbind(this.#binding);
+    this.#node.closed();
   }
+  #unbind(binding: Binding): void {
+    const { driver } = this.#node;
+    driver.closeDevice();
+    binding.unbind();
+    if (driver.migration !== undefined) driver.migration.precopyInfoV2 = false;
+    this.#iommufd?.release();
+    this.#node.boundBy = undefined;
+  }
+}
+
+/** copy_struct_from_user. */
+function copyBindIn(argument: UserBuffer): DataView<ArrayBuffer> | number {
+  const bytes = new Uint8Array(BIND.size);
+  const view = new DataView(bytes.buffer);
+  if (!argument.copyIn(0, bytes.subarray(0, 4))) return -ERRNO.EFAULT;
+  const size = view.getUint32(0, true);
+  if (size < BIND.end('out_devid')) return -ERRNO.EINVAL;
+  const tail = checkZeroed(argument, BIND.size, size - BIND.size);
+  if (tail !== 'zero') return tail === 'more' ? -ERRNO.E2BIG : -ERRNO.EFAULT;
+  return argument.copyIn(0, bytes.subarray(0, size)) ? view : -ERRNO.EFAULT;
 }

@@ -1,9 +1,9 @@
-// Reading an event fd of the kernel: vEVENTs and page faults. An empty queue reads as 0 bytes, blocking or not, so the fd
-// is watched for readability and then read until nothing is left. What was read and not delivered waits here, not in an
-// iterator: breaking out of a loop loses nothing.
-import { checkOptions, checkSignal } from '../host/arguments.js';
-import { destroyed, IommufdError, UsageError } from '../host/errors.js';
-import type { Seam, Watch } from '../host/seam.js';
+// Reading an event fd of the kernel: vEVENTs, page faults, eventfds. An empty queue reads as 0 bytes, blocking or not, and
+// an empty eventfd as EAGAIN, so the fd is watched for readability and then read until nothing is left. What was read and
+// not delivered waits here, not in an iterator: breaking out of a loop loses nothing.
+import { checkOptions, checkSignal } from './arguments.js';
+import { destroyed, IommufdError, UsageError } from './errors.js';
+import type { Seam, Watch } from './seam.js';
 
 export interface ReadEventsOptions {
   /** Ends the wait: the iterator then rejects with the signal's reason. */
@@ -19,16 +19,26 @@ export class EventSource {
   readonly fd: number;
   /** Called when the fd is readable. */
   onReadable: WeakRef<{ wake(): void }> | undefined;
-  readonly watch: Watch;
+  #watch: Watch | undefined;
   #open = true;
 
-  /** Takes the fd: `close` closes it. */
-  constructor(seam: Seam, fd: number) {
+  /**
+   * Takes the fd: `close` closes it. Where there are many fds that may never be waited for, each is watched only from the
+   * first wait on: a watch costs the host an fd of its own.
+   */
+  constructor(seam: Seam, fd: number, watched: 'at-once' | 'when-waited-for' = 'at-once') {
     this.seam = seam;
     this.fd = fd;
-    const watch = seam.watch(fd, () => this.onReadable?.deref()?.wake());
-    if (typeof watch === 'number') throw new IommufdError('epoll_ctl', watch, { fd });
-    this.watch = watch;
+    if (watched === 'at-once') this.#watch = this.#makeWatch();
+  }
+  get watch(): Watch {
+    this.#watch ??= this.#makeWatch();
+    return this.#watch;
+  }
+  #makeWatch(): Watch {
+    const watch = this.seam.watch(this.fd, () => this.onReadable?.deref()?.wake());
+    if (typeof watch === 'number') throw new IommufdError('epoll_ctl', watch, { fd: this.fd });
+    return watch;
   }
   get open(): boolean {
     return this.#open;
@@ -36,7 +46,7 @@ export class EventSource {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    this.watch.close();
+    this.#watch?.close();
     this.seam.close(this.fd);
   }
 }
@@ -44,6 +54,7 @@ export class EventSource {
 /** Queues somebody waits for: the watch itself must not keep them, or nothing with an event queue were ever collected. */
 const waiting = new Set<object>();
 
+const EAGAIN = -11;
 /** After this many events in a row an iterator lets timers and I/O run. */
 const BURST = 64;
 
@@ -119,20 +130,26 @@ export class EventReader<T> {
       if (++burst % BURST === 0) await new Promise((resolve) => setImmediate(resolve));
       for (;;) {
         if (ended || !this.#source.open) return end();
-        if (signal?.aborted === true) {
-          end();
-          throw signal.reason;
-        }
-        if (this.#next >= this.#queue.length) this.#fillOr(end);
+        if (signal?.aborted === true) throw signal.reason;
+        if (this.#next >= this.#queue.length) this.#fill();
         const event = this.#take();
         if (event !== undefined) return { done: false, value: event.value };
         await this.#wait(signal);
       }
     };
+    /** As `step`; where that throws, the iterator is at its end. */
+    const stepOrEnd = async (): Promise<IteratorResult<T>> => {
+      try {
+        return await step();
+      } catch (error) {
+        end();
+        throw error;
+      }
+    };
     return {
       // Calls of next() that overlap are answered one after another.
       next: () => {
-        const turn = last.then(step);
+        const turn = last.then(stepOrEnd);
         last = turn.catch(() => undefined);
         return turn;
       },
@@ -167,16 +184,6 @@ export class EventReader<T> {
     return { value };
   }
 
-  /** As `#fill`; where that throws, the iterator is at its end. */
-  #fillOr(end: () => void): void {
-    try {
-      this.#fill();
-    } catch (error) {
-      end();
-      throw error;
-    }
-  }
-
   /** Reads until the kernel has nothing more. */
   #fill(): void {
     const { seam, fd } = this.#source;
@@ -186,8 +193,8 @@ export class EventReader<T> {
     try {
       for (;;) {
         const length = seam.read(fd, at, this.#readSize);
+        if (length === 0 || length === EAGAIN) return;
         if (length < 0) throw new IommufdError('read', length, { fd, length: this.#readSize });
-        if (length === 0) return;
         this.#queue.push(...this.#parse(arena.view, at, length));
       }
     } finally {
@@ -195,19 +202,20 @@ export class EventReader<T> {
     }
   }
 
-  #wait(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve) => {
+  async #wait(signal: AbortSignal | undefined): Promise<void> {
+    const { watch } = this.#source;
+    await new Promise<void>((resolve) => {
       const wake = (): void => {
         this.#wake = undefined;
         waiting.delete(this.#owner);
         signal?.removeEventListener('abort', wake);
-        this.#source.watch.disarm();
+        watch.disarm();
         resolve();
       };
       this.#wake = wake;
       waiting.add(this.#owner);
       signal?.addEventListener('abort', wake);
-      this.#source.watch.arm();
+      watch.arm();
     });
   }
 }

@@ -1,0 +1,64 @@
+// What the VFIO suite runs on: a host with devices that vfio-pci (or a mediated driver) drives, found by what they are for.
+import { createEmulatedHost, type EmulatedHost } from '../../lib/emulated-host.js';
+import { findDevice, giveBack, requestBack } from './kernel-devices.js';
+import { emulatedRig, type Rig, rig, rigName } from './rig.js';
+
+/** What a device is there for: cases ask for devices by it. */
+export type Role =
+  /** QEMU's edu device (1234:11e8) on the root bus, behind the IOMMU: INTx, MSI, no reset. */
+  | 'edu'
+  /** An NVMe device behind a root port: function-level reset, power management, MSI-X. */
+  | 'nvme'
+  /** Two functions of one slot behind a root port: one hot reset, and one IOMMU group, for both. */
+  | 'pair0'
+  | 'pair1'
+  /** Mediated serial ports without an IOMMU (the kernel's mtty sample, with two ports each), which migrate. */
+  | 'serial'
+  | 'serial1'
+  /** A device that migrates, logs its DMA, exports its memory, has MSI-X, INTx and function-level reset. */
+  | 'test'
+  /** A physical function with virtual ones enabled, and the first of these. */
+  | 'sriov'
+  | 'vf'
+  /** Mediated displays: one whose picture is in a region (mdpy), and one that gives dma-bufs (mbochs). */
+  | 'display'
+  | 'display-dmabuf';
+
+export interface VfioRig extends Rig {
+  /** The PCI address of a device, or the path of its node where it is no PCI device; undefined if there is none. */
+  find(role: Role): string | undefined;
+  /** The host asks for the device, as an administrator who unbinds it from its driver: resolves when it is gone. */
+  requestBack(role: Role): Promise<void>;
+  /** The device is there again, after `requestBack`. */
+  giveBack(role: Role): Promise<void>;
+}
+
+/** Where the emulated machine has its devices: edu where QEMU has it. */
+const EMULATED: Readonly<Partial<Record<Role, string>>> = {
+  edu: '0000:00:05.0',
+  pair0: '0000:01:00.0',
+  pair1: '0000:01:00.1',
+  test: '0000:02:00.0',
+};
+
+function makeEmulatedHost(): EmulatedHost {
+  return createEmulatedHost({ devices: Object.values(EMULATED).map((address) => ({ address })) });
+}
+
+function onEmulatedHost(): VfioRig {
+  const emulated = makeEmulatedHost();
+  return {
+    ...emulatedRig(emulated),
+    find: (role) => EMULATED[role],
+    requestBack: () => Promise.reject(new Error('the emulated host does not ask for devices yet')),
+    giveBack: () => Promise.resolve(),
+  };
+}
+
+let shared: VfioRig | undefined;
+
+/** This process's rig for VFIO. */
+export function vfioRig(): VfioRig {
+  shared ??= rigName() === 'kernel' ? { ...rig(), find: findDevice, requestBack, giveBack } : onEmulatedHost();
+  return shared;
+}

@@ -1,0 +1,69 @@
+// The suites that the machines run, and how: in a machine on its kernel, and on the emulated host beside it.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { checkout, compiled } from './checkout.js';
+import { compare, readResults, report } from './compare.js';
+import type { MachineName } from './hardware.js';
+
+/** Where the suite writes its cases: files in /run/results come back. */
+export const CASES = 'cases.jsonl';
+
+/** What runs on each machine: the kernel's mock is not there for devices, nor devices for the mock. */
+const SUITES: Readonly<Record<MachineName, string>> = {
+  mock: 'test/conformance/**/*.test.js',
+  vtd: 'test/vfio/**/*.test.js',
+};
+
+export interface Choice {
+  readonly machine: MachineName;
+  readonly grep: string | undefined;
+  /** Whether it is well if nothing is run: where the cases asked for may be another machine's. */
+  readonly mayBeEmpty: boolean;
+}
+
+function mocha({ machine, grep, mayBeEmpty }: Choice): string[] {
+  const filter = grep === undefined ? [] : ['--fgrep', grep];
+  const empty = mayBeEmpty ? [] : ['--fail-zero'];
+  const reporter = path.join(compiled, 'test/rig/reporter.js');
+  const options = ['--no-config', ...empty, '--timeout', '60000', '--reporter', reporter];
+  return ['node_modules/mocha/bin/mocha.js', ...options, ...filter, path.join(compiled, SUITES[machine])];
+}
+
+export function quote(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** The shell command that runs a suite in its machine. */
+export function suiteCommand(choice: Choice): string {
+  const command = ['node', ...mocha(choice)].map(quote).join(' ');
+  return `IOMMUFD_RIG=kernel IOMMUFD_RESULTS=/run/results/${CASES} ${command}\n`;
+}
+
+/** Runs the same cases on the emulated host, and tells how the kernel's results differ; answers whether none does. */
+export function compareWithEmulated(kernelResults: string, choice: Choice): boolean {
+  const folder = mkdtempSync(path.join(tmpdir(), 'iommufd-compare-'));
+  try {
+    const [kernel, emulated] = [path.join(folder, 'kernel'), path.join(folder, 'emulated')];
+    writeFileSync(kernel, kernelResults);
+    writeFileSync(emulated, '');
+    // Failed cases are in the results: the comparison tells of them.
+    const env = { ...process.env, IOMMUFD_RIG: 'emulated', IOMMUFD_RESULTS: emulated };
+    spawnSync(process.execPath, mocha(choice), { cwd: checkout, env, stdio: ['ignore', 'ignore', 'inherit'] });
+    return report(compare(['kernel', 'emulated'], readResults(kernel), readResults(emulated))) || choice.mayBeEmpty;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** How many cases of some results passed, failed and were skipped. */
+export function countCases(results: string): Readonly<Record<'passed' | 'failed' | 'skipped', number>> {
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const line of results.split('\n')) {
+    if (line === '') continue;
+    const { outcome }: { outcome: keyof typeof counts } = JSON.parse(line);
+    counts[outcome]++;
+  }
+  return counts;
+}
