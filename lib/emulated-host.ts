@@ -1,29 +1,33 @@
 // `iommufd/emulated`: a machine made of nothing but a program, with Linux's /dev/iommu and an IOMMU behind it. For tests
 // of what uses this package, on any system: everything is in this process, and several hosts do not know each other.
+import { deviceSpec, type EmulatedDeviceOptions } from './emulated/device-options.js';
 import { EmulatedDevice } from './emulated/emulated-device.js';
 import { inspectMachine, type MachineState } from './emulated/inspect.js';
-import { type DeviceSpec, Machine } from './emulated/machine.js';
+import { Machine, type PluggedDevice } from './emulated/machine.js';
 import { PAGE_SIZE } from './emulated/memory/backing.js';
 import { checkOptions, oneOf, toBoolean, toSize, type U64 } from './host/arguments.js';
 import { destroyed, invalidType, outOfRange, UsageError } from './host/errors.js';
 import { Host, hostSeam } from './host-object.js';
 import { Device } from './objects/device.js';
 
+export type {
+  EmulatedDeviceOptions,
+  EmulatedMediatedDeviceOptions,
+  EmulatedPciDeviceOptions,
+} from './emulated/device-options.js';
 export type { DmaOptions, EmulatedDevice, PageRequestOptions } from './emulated/emulated-device.js';
+export type {
+  BusDmaOptions,
+  BusPageRequest,
+  DeviceBus,
+  DeviceIdentity,
+  DeviceMigration,
+  DeviceModel,
+  ModelBar,
+  ModelInterrupts,
+} from './emulated/hardware/pci/model.js';
 export type { IommufdState, MachineState, MappingState, ObjectState } from './emulated/inspect.js';
 export { mock } from './emulated/mock-options.js';
-
-/** A device of the machine, driven by vfio-pci: `host.openDevice(address)` opens it. */
-export interface EmulatedDeviceOptions {
-  /** Its PCI address as sysfs spells it: '0000:01:00.0', in lower case. */
-  readonly address: string;
-  /** Whether its IOMMU can track dirty pages; true if left out. */
-  readonly dirtyTracking?: boolean;
-  /** Whether it has PASIDs (20 bits); false if left out. */
-  readonly pasid?: boolean;
-  /** False for one without an IOMMU, which reaches all of memory (VFIO's noiommu mode); true if left out. */
-  readonly iommu?: boolean;
-}
 
 export interface EmulatedHostOptions {
   /** What machine: `selftest` is Linux's own mock IOMMU (CONFIG_IOMMUFD_TEST), IOMMU_TEST_CMD included. */
@@ -54,20 +58,6 @@ export interface EmulatedHostOptions {
 const LEAST_MEMORY = 2 ** 18;
 /** Beyond that, Node takes long to find addresses for it. */
 const MOST_MEMORY = 2 ** 40;
-const PCI_ADDRESS = /^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/;
-
-function deviceSpec(options: EmulatedDeviceOptions): DeviceSpec {
-  checkOptions(options, ['address', 'dirtyTracking', 'pasid', 'iommu'], 'devices[]');
-  const { address } = options;
-  if (typeof address !== 'string') throw invalidType('address', 'a PCI address', address);
-  if (!PCI_ADDRESS.test(address)) throw outOfRange('address', "a PCI address ('0000:01:00.0')", address);
-  return {
-    address,
-    dirtyTracking: toBoolean(options.dirtyTracking, 'dirtyTracking', true),
-    pasid: toBoolean(options.pasid, 'pasid', false),
-    iommu: toBoolean(options.iommu, 'iommu', true),
-  };
-}
 
 function memorySize(size: U64 = 64 * 2 ** 30): number {
   const bytes = toSize(size, 'memory.size');
@@ -94,9 +84,8 @@ function makeMachine(options: EmulatedHostOptions): Machine {
   checkOptions(limits, ['lockedMemory', 'openFiles', 'privileged'], 'limits');
   oneOf(options.machine ?? 'selftest', ['selftest'], 'machine');
   const specs = devices.map(deviceSpec);
-  if (new Set(specs.map(({ address }) => address)).size < specs.length) {
-    throw outOfRange('devices', 'at addresses that differ', specs.map(({ address }) => address).join(', '));
-  }
+  const names = specs.map(({ name }) => name);
+  if (new Set(names).size < names.length) throw outOfRange('devices', 'at addresses that differ', names.join(', '));
   const privileged = toBoolean(limits.privileged, 'privileged', true);
   return new Machine({
     devices: specs,
@@ -124,9 +113,9 @@ export class EmulatedHost extends Host {
     this.#machine = machine;
   }
 
-  /** The PCI addresses of its devices. */
+  /** The PCI addresses of its devices, and the UUIDs of mediated ones. */
   get devices(): readonly string[] {
-    return this.#machine.plugged.map(({ spec }) => spec.address);
+    return this.#machine.plugged.map(({ name }) => name);
   }
 
   /**
@@ -135,12 +124,34 @@ export class EmulatedHost extends Host {
    * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where there is none at this address, or one without an IOMMU
    */
   device(address: string): EmulatedDevice {
+    const { fn } = this.#pluggedAt(address);
     const mock = this.#machine.mockAt(address);
-    if (mock !== undefined) return new EmulatedDevice(mock);
-    const reason = this.devices.includes(address)
-      ? `the device at ${address} has no IOMMU to do DMA through`
-      : `this machine has no device at ${address}: it has ${this.devices.join(', ') || 'none'}`;
+    if (mock !== undefined) return new EmulatedDevice(mock, fn);
+    throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `the device at ${address} has no IOMMU to do DMA through`);
+  }
+  #pluggedAt(address: string): PluggedDevice {
+    const device = this.#machine.deviceAt(address);
+    if (device !== undefined) return device;
+    const reason = `this machine has no device at ${address}: it has ${this.devices.join(', ') || 'none'}`;
     throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', reason);
+  }
+
+  /**
+   * Takes a device from its VFIO driver, as an administrator does who writes to `unbind`. A program that has it open is told
+   * by the request interrupt, and nobody can open it any more. Its node goes when it is closed.
+   * @param address one of `devices`
+   * @returns once nobody has it open
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where there is none at this address
+   */
+  requestDevice(address: string): Promise<void> {
+    return this.#machine.request(this.#pluggedAt(address));
+  }
+  /**
+   * Gives a device back to its VFIO driver, after `requestDevice`.
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where there is none at this address
+   */
+  returnDevice(address: string): void {
+    this.#machine.giveBack(this.#pluggedAt(address));
   }
 
   /**
@@ -157,7 +168,7 @@ export class EmulatedHost extends Host {
     if (mock === undefined) {
       throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'this device is not bound on this host, or has no IOMMU');
     }
-    return new EmulatedDevice(mock);
+    return new EmulatedDevice(mock, this.#machine.deviceAt(mock.name)?.fn);
   }
 
   /**

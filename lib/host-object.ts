@@ -3,10 +3,12 @@ import { toFd, type U64 } from './host/arguments.js';
 import { createEventfd, type Eventfd } from './host/eventfd.js';
 import { allocateMemory, type DmaMemory, importMemory, type MemoryOptions } from './host/memory.js';
 import type { HostKind, Seam } from './host/seam.js';
+import type { HandoverState } from './objects/handover-state.js';
 import { type Iommufd, type IommufdOptions, openIommufd } from './objects/iommufd.js';
 import type { VfioDevice } from './vfio/device.js';
 import type { DeviceReport } from './vfio/device-report.js';
 import { findDevice, type ListDevicesOptions, listDevices } from './vfio/discovery.js';
+import { type AdoptedIommufd, adoptIommufd } from './vfio/live-update.js';
 import { openVfioDevice } from './vfio/open.js';
 
 let seamOf: (host: Host) => Seam;
@@ -42,8 +44,10 @@ export class Host {
   }
 
   /**
-   * Opens a device that vfio-pci drives. On an emulated host it is one of that machine's.
-   * @param address its PCI address ('0000:01:00.0'), or the path of its node ('/dev/vfio/devices/vfio0')
+   * Opens a device that a VFIO driver has. On an emulated host it is one of that machine's. Nothing about the device changes
+   * until it is bound.
+   * @param address its PCI address ('0000:01:00.0'), the UUID of a mediated device, or the path of its node
+   * ('/dev/vfio/devices/vfio0')
    * @throws UsageError ERR_IOMMUFD_UNAVAILABLE, saying what is missing and the command that mends it; IommufdError
    * EACCES (no permission), EBUSY (open elsewhere)
    */
@@ -66,6 +70,22 @@ export class Host {
    */
   createEventfd(initial = 0): Eventfd {
     return createEventfd(this.#seam, initial);
+  }
+
+  /**
+   * Goes on with an iommufd of another process, after `iommufd.handOver()` there: the objects and mappings of `state`, by
+   * the ids they had. Nothing is changed by it; `iommufd.changeProcess()` next takes over the accounting of pinned memory.
+   * The fds are closed, but for those that this process owns itself (a hand-over within one process: on an emulated host,
+   * whose files no other process knows). Where it throws they are as they were.
+   * @param state the hand-over's, after JSON
+   * @param fds the hand-over's, in the same order, with the numbers they have here: 3, 4, 5... in a child that was spawned
+   * with `stdio: ['inherit', 'inherit', 'inherit', ...handover.fds]`
+   * @throws TypeError, RangeError (not a state, or one that makes no sense); UsageError ERR_IOMMUFD_UNAVAILABLE (of a library
+   * with another idea of states), ERR_IOMMUFD_FOREIGN_HOST; IommufdError EBADF (not open), ENOTTY (not an iommufd, or not a
+   * VFIO device), EINVAL (not bound; not a memfd, or too short)
+   */
+  adoptIommufd(state: HandoverState, fds: readonly number[]): AdoptedIommufd {
+    return adoptIommufd({ host: this, seam: this.#seam }, state, fds);
   }
 
   /**

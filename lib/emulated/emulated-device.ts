@@ -1,6 +1,7 @@
 // A device of an emulated machine from its own side: what it does to memory, and what it reports.
 import { checkOptions, toBytes, toSize, toU32, toU64, type U64 } from '../host/arguments.js';
 import { IommufdError, outOfRange } from '../host/errors.js';
+import type { ModelFunction } from './hardware/pci/function.js';
 import type { MockDevice } from './hardware/selftest/mock-device.js';
 
 export interface DmaOptions {
@@ -31,10 +32,13 @@ function toPasid(options: DmaOptions): number {
 /** A device that does DMA through the emulated IOMMU, as far as its driver let it. */
 export class EmulatedDevice {
   readonly #mock: MockDevice;
+  /** Undefined for a device that IOMMU_TEST_CMD made. */
+  readonly #fn: ModelFunction | undefined;
 
   /** Not for callers: use `host.device` or `host.deviceOf`. */
-  constructor(mock: MockDevice) {
+  constructor(mock: MockDevice, fn: ModelFunction | undefined) {
     this.#mock = mock;
+    this.#fn = fn;
   }
 
   /** Its PCI address; 'iommufd_mock0' and so on for one that IOMMU_TEST_CMD made. */
@@ -67,7 +71,9 @@ export class EmulatedDevice {
   dmaWrite(iova: U64, data: Uint8Array, options: DmaOptions = {}): void {
     const to = toU64(iova, 'iova');
     const bytes = toBytes(data, 'data');
-    const result = this.#mock.dmaWrite(to, bytes, toPasid(options));
+    const pasid = toPasid(options);
+    if (pasid === 0) this.#fn?.wrote(to, bytes.length);
+    const result = this.#mock.dmaWrite(to, bytes, pasid);
     if (result < 0) throw new IommufdError('DMA write', result, { device: this.name, iova: to, length: bytes.length });
   }
 
@@ -80,6 +86,14 @@ export class EmulatedDevice {
   raiseEvent(): void {
     const result = this.#mock.raiseEvent();
     if (result < 0) throw new IommufdError('vEVENT', result, { device: this.name });
+  }
+
+  /**
+   * Makes the device's link report an error (PCI Express error reporting): a program that has it open hears of it by the
+   * error interrupt.
+   */
+  reportError(): void {
+    this.#fn?.signal('error');
   }
 
   /**

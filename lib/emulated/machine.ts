@@ -1,30 +1,28 @@
 // An emulated machine put together: memory, a kernel, the process that calls it, and the hardware that was asked for.
+import type { DeviceSpec, MediatedDeviceSpec, PciDeviceSpec } from './device-options.js';
 import { NoiommuDevice } from './hardware/noiommu.js';
+import { physicalDma, translatedDma } from './hardware/pci/dma-port.js';
+import { ModelFunction } from './hardware/pci/function.js';
 import { SelftestMachine } from './hardware/selftest/machine.js';
 import { MockDevice } from './hardware/selftest/mock-device.js';
 import type { IommuDevice } from './kernel/driver.js';
 import type { OpenFile } from './kernel/file.js';
+import type { IommuGroup } from './kernel/iommu-group.js';
 import { IommufdFile } from './kernel/iommufd-file.js';
 import { type Dialect, Kernel } from './kernel/kernel.js';
 import { Process, type ProcessRights } from './kernel/process.js';
-import { BareDriver } from './kernel/vfio/bare-driver.js';
 import { VfioDeviceNode } from './kernel/vfio/node.js';
+import { SerialDevice } from './kernel/vfio-mdev/serial.js';
+import type { PciFunction } from './kernel/vfio-pci/function.js';
+import { VfioPci } from './kernel/vfio-pci/vfio-pci.js';
 import { LocalAddressSpace } from './memory/address-space.js';
 import { PhysicalMemory } from './memory/physical.js';
+import { type Bus, busOf, Groups, slotOf } from './places.js';
 import { FdTable } from './process/fd-table.js';
 import { Filesystem } from './process/filesystem.js';
 import { CharacterFile } from './process/plain-files.js';
 import { EmulatedSeam } from './process/seam.js';
-
-/** A PCI device that vfio-pci drives. */
-export interface DeviceSpec {
-  /** Its address as sysfs spells it: '0000:01:00.0'. */
-  readonly address: string;
-  readonly dirtyTracking: boolean;
-  readonly pasid: boolean;
-  /** Whether there is an IOMMU in front of it. */
-  readonly iommu: boolean;
-}
+import { addMediatedDevice, addPciDevice, addVfioEntry, removeVfioEntry, type VfioEntry } from './sysfs.js';
 
 export interface MachineSpec {
   readonly devices: readonly DeviceSpec[];
@@ -39,14 +37,18 @@ export interface MachineSpec {
 
 /** A device with its node. */
 export interface PluggedDevice {
-  readonly spec: DeviceSpec;
+  /** Its PCI address or UUID. */
+  readonly name: string;
   readonly node: VfioDeviceNode;
+  readonly entry: VfioEntry;
+  /** The PCI function; undefined for a mediated device. */
+  readonly fn: ModelFunction | undefined;
+  readonly driver: VfioPci | undefined;
 }
 
-/** The device numbers that Linux gives miscellaneous devices, and VFIO's here. */
+/** The device number of /dev/iommu on Linux. */
 const MISC_MAJOR = 10;
 const IOMMU_MINOR = 124;
-const VFIO_MAJOR = 511;
 
 export class Machine {
   readonly physical: PhysicalMemory;
@@ -58,6 +60,10 @@ export class Machine {
   /** Every open /dev/iommu, in the order of opening. */
   readonly iommufds = new Set<IommufdFile>();
   readonly plugged: readonly PluggedDevice[];
+  readonly #filesystem = new Filesystem();
+  readonly #groups: Groups;
+  /** What vfio-pci drives. */
+  readonly #drivers = new Map<PciFunction, VfioPci>();
 
   constructor(spec: MachineSpec) {
     this.physical = new PhysicalMemory({ size: spec.memorySize, scatter: spec.scatter });
@@ -65,11 +71,12 @@ export class Machine {
     this.files = new FdTable(spec.openFiles);
     const memory = new LocalAddressSpace();
     this.process = new Process(memory, this.files, spec.rights);
-    const filesystem = new Filesystem();
-    this.#addNodes(filesystem);
+    this.#addNodes(this.#filesystem);
     this.selftest = new SelftestMachine(this.kernel);
-    this.plugged = spec.devices.map((device, index) => this.#plug(filesystem, device, index));
+    this.#groups = new Groups(spec.devices, this.selftest.iommu.blocked);
+    this.plugged = this.#plugAll(spec.devices);
     const { physical, files } = this;
+    const filesystem = this.#filesystem;
     this.seam = new EmulatedSeam({ physical, memory, files, filesystem, hugePageSizes: spec.hugePageSizes });
   }
 
@@ -87,31 +94,71 @@ export class Machine {
     });
   }
 
-  /** What a program finds of a device: its sysfs entry, driven by vfio-pci, and its node. */
-  #plug(filesystem: Filesystem, spec: DeviceSpec, index: number): PluggedDevice {
-    const node = new VfioDeviceNode({ kernel: this.kernel, dev: this.#makeDevice(spec), driver: new BareDriver() });
-    const name = `${spec.iommu ? '' : 'noiommu-'}vfio${index}`;
-    const sysfs = `/sys/bus/pci/devices/${spec.address}`;
-    const number = `${VFIO_MAJOR}:${index}\n`;
-    filesystem.addLink(`${sysfs}/driver`, '../../../bus/pci/drivers/vfio-pci');
-    filesystem.addText(`${sysfs}/vfio-dev/${name}/dev`, number);
-    filesystem.addText(`/sys/class/vfio-dev/${name}/dev`, number);
-    filesystem.addLink(`/sys/class/vfio-dev/${name}/device`, `../../../${spec.address}`);
-    filesystem.addNode(`/dev/vfio/devices/${name}`, {
-      major: VFIO_MAJOR,
-      minor: index,
-      open: () => node.open(this.process),
+  #plugAll(devices: readonly DeviceSpec[]): PluggedDevice[] {
+    const buses = new Map<string, Bus>();
+    const slots = devices.map(({ name }) => slotOf(name));
+    return devices.map((spec, index) => {
+      if (spec.kind === 'mediated') return this.#plugMediated(spec, index);
+      const multifunction = slots.filter((slot) => slot === slotOf(spec.name)).length > 1;
+      return this.#plugPci(spec, index, busOf(buses, spec.name), multifunction);
     });
-    return { spec, node };
   }
-  #makeDevice({ address, dirtyTracking, pasid, iommu }: DeviceSpec): IommuDevice {
-    if (!iommu) return new NoiommuDevice(address);
-    return this.selftest.createDevice({ name: address, noDirty: !dirtyTracking, pasid });
+  #plugPci(spec: PciDeviceSpec, minor: number, bus: Bus, multifunction: boolean): PluggedDevice {
+    const { name } = spec;
+    const group = this.#groups.of(spec);
+    const dev = this.#makeDevice(spec, group?.group);
+    const dma = dev instanceof MockDevice ? translatedDma(dev) : physicalDma(this.physical);
+    const fn = new ModelFunction(spec.parts, { address: name, dev, bus, dma, multifunction });
+    bus.functions.push(fn);
+    addPciDevice(this.#filesystem, fn, group?.number);
+    const driver = new VfioPci(this.kernel, fn, this.#drivers);
+    this.#drivers.set(fn, driver);
+    const node = new VfioDeviceNode({ kernel: this.kernel, driver, dev });
+    const entryName = `${spec.iommu ? '' : 'noiommu-'}vfio${minor}`;
+    return this.#plug({ name, node, fn, driver }, { name: entryName, minor, bus: 'pci', driver: 'vfio-pci' });
+  }
+  #makeDevice({ name, dirtyTracking, pasid, iommu }: PciDeviceSpec, group: IommuGroup | undefined): IommuDevice {
+    if (!iommu) return new NoiommuDevice(name);
+    return this.selftest.createDevice({ name, noDirty: !dirtyTracking, pasid, group });
+  }
+  #plugMediated({ name, ports }: MediatedDeviceSpec, minor: number): PluggedDevice {
+    addMediatedDevice(this.#filesystem, name, `mtty-${ports}`);
+    const node = new VfioDeviceNode({
+      kernel: this.kernel,
+      driver: new SerialDevice(this.kernel, ports),
+      dev: undefined,
+    });
+    return this.#plug(
+      { name, node, fn: undefined, driver: undefined },
+      { name: `vfio${minor}`, minor, bus: 'mdev', driver: 'mtty' },
+    );
+  }
+  /** Gives a device its node. */
+  #plug(device: Omit<PluggedDevice, 'entry'>, place: Omit<VfioEntry, 'device' | 'open'>): PluggedDevice {
+    const entry = { ...place, device: device.name, open: () => device.node.open(this.process) };
+    addVfioEntry(this.#filesystem, entry);
+    return { ...device, entry };
   }
 
+  /** Takes a device from its driver, as writing to `unbind` does; resolves when nobody has it open any more. */
+  async request({ node, entry, fn }: PluggedDevice): Promise<void> {
+    await new Promise<void>((resolve) => node.unregister(resolve));
+    removeVfioEntry(this.#filesystem, entry);
+    if (fn !== undefined) this.#drivers.delete(fn);
+  }
+  /** The driver has it again. */
+  giveBack({ node, entry, fn, driver }: PluggedDevice): void {
+    node.register();
+    addVfioEntry(this.#filesystem, entry);
+    if (fn !== undefined && driver !== undefined) this.#drivers.set(fn, driver);
+  }
+
+  deviceAt(name: string): PluggedDevice | undefined {
+    return this.plugged.find((device) => device.name === name);
+  }
   /** The mock device that is plugged in at an address. */
   mockAt(address: string): MockDevice | undefined {
-    const dev = this.plugged.find(({ spec }) => spec.address === address)?.node.dev;
+    const dev = this.deviceAt(address)?.node.dev;
     return dev instanceof MockDevice ? dev : undefined;
   }
   /** The mock device that an open /dev/iommu knows by this id. */

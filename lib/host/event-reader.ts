@@ -83,6 +83,14 @@ export class EventReader<T> {
   get source(): EventSource {
     return this.#source;
   }
+  /** Whether an iterator runs. */
+  get iterating(): boolean {
+    return this.#iterating;
+  }
+  /** How many events were read and not delivered. */
+  get waiting(): number {
+    return this.#queue.length - this.#next;
+  }
 
   /** The event fd; its number may be another file's once this is closed, so then it throws. */
   get fd(): number {

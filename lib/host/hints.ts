@@ -26,6 +26,19 @@ const DMA: Readonly<Record<string, string>> = {
     'device.attachedTo() and host.inspect().mappings',
 };
 
+const REGION_EIO =
+  "the device's memory is off (nic.config.enable({ memory: true }) turns it on), or it sleeps and would not wake";
+const REGION_EFAULT = 'beyond the end of configuration space; on a mediated device, where its driver has no register';
+const REGION_EINVAL = 'a region that is empty, or cannot be used so (a ROM is not written)';
+const NO_PASIDS = 'PASIDs: the device has none, its IOMMU has none, or it is a device without an IOMMU (mdev)';
+
+const CANNOT_MIGRATE =
+  'the device, or its driver, cannot migrate: vfio-pci itself cannot, drivers for one kind of device can';
+const NO_DMA_LOG =
+  'the device keeps no notes of its DMA: track with a page table (dirtyTracking: true) if its IOMMU can';
+const ASLEEP = 'it was let go to sleep already: lowPower.exit() comes first';
+const NO_LOW_POWER = 'only PCI devices have it (Linux 6.1)';
+
 /** By call and errno; `*` stands for every call. */
 const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   open: {
@@ -35,14 +48,21 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
       'there is no such node: the kernel lacks it (CONFIG_IOMMUFD), or its module is not loaded (modprobe iommufd)',
     ENXIO: 'the node exists, but no driver is behind it: load the module',
     EBUSY: 'another process has the device open, or another driver owns it',
+    ENODEV: 'the device is just going away',
   },
   mmap: {
+    EBUSY: 'another driver of this machine holds the BAR',
     ENXIO: 'offset and length are not a region that this iommufd handed out',
     EINVAL: 'not page-aligned, or not a mapping the file can give',
     ENOMEM:
       'address space, RLIMIT_AS or vm.max_map_count is used up; for huge pages, reserve some first: /proc/sys/vm/nr_hugepages',
     EAGAIN: 'RLIMIT_MEMLOCK is used up',
     EBADF: 'not an open file',
+  },
+  MMIO: {
+    EIO:
+      'the device has left memory space: its memory is off (config.enable({ memory: true })), or it is asleep, being reset, ' +
+      'or gone',
   },
   fcntl: {
     EBADF: 'not an open file',
@@ -83,6 +103,10 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ENOENT: 'no IOAS has this id',
     ENOMEM: 'usually RLIMIT_MEMLOCK, not memory: raise it (ulimit -l, LimitMEMLOCK=), or give CAP_IPC_LOCK',
     ENOTTY: 'this kernel has no IOAS_MAP_FILE (Linux 6.13): map by address instead',
+    ENODEV:
+      "the dma-buf is revoked: the device's memory is off (nic.config.enable({ memory: true })), it was let go to sleep, " +
+      'or it is closed',
+    EOPNOTSUPP: 'the dma-buf is of no VFIO device, or has several ranges; or this kernel cannot map one (Linux 6.19)',
     EBADF: 'not an open file',
   },
   IOMMU_IOAS_COPY: {
@@ -196,12 +220,132 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     EPERM: 'the queue memory is mapped without read permission',
     ENOMEM: 'no memory for the page list: is the length right?',
   },
+  pread: { EIO: REGION_EIO, EFAULT: REGION_EFAULT, EINVAL: REGION_EINVAL },
+  pwrite: { EIO: REGION_EIO, EFAULT: REGION_EFAULT, EINVAL: REGION_EINVAL },
+  VFIO_DEVICE_GET_INFO: {
+    EINVAL: 'the device is not bound to an iommufd: until then it answers to nothing',
+  },
+  VFIO_DEVICE_GET_REGION_INFO: {
+    EINVAL: 'the device has no such region: see info.regionCount, and nic.regions for those it has',
+  },
   VFIO_DEVICE_BIND_IOMMUFD: {
-    EINVAL: 'bound already, or the token is wrong or missing (a virtual function of a driver with a VF token)',
+    EINVAL:
+      'bound already (VfioDevice.adopt takes a bound one); or a token was given to a device that takes none: only virtual ' +
+      'functions and their physical one do',
+    EACCES: 'a token is wanted, or is the wrong one: the physical function has it, by features.setVfToken or bind',
+    ENOTTY: 'the file is not that of a VFIO device, or this kernel has no VFIO cdevs (Linux 6.6)',
+    EBUSY: 'the device, or its group, is in use through the older container interface',
     EBADFD: 'the fd is not an iommufd',
     EPERM: 'interrupts are not isolated on this platform (module parameter allow_unsafe_interrupts)',
   },
-  VFIO_DEVICE_ATTACH_IOMMUFD_PT: { ...ATTACH, EBUSY: 'the group is attached in another way' },
+  VFIO_DEVICE_FEATURE_PCI_VF_TOKEN: {
+    ENOTTY: 'only a physical function that can have virtual ones (SR-IOV) and is driven by vfio-pci has a token',
+  },
+  VFIO_DEVICE_FEATURE_MIGRATION: { ENOTTY: CANNOT_MIGRATE },
+  VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: {
+    ENOTTY: CANNOT_MIGRATE,
+    EINVAL:
+      'no way leads from one state to the other, the device does not have it (migration.supported), or what was written ' +
+      "to the stream is no whole state for this device; out of 'error' only nic.reset() leads",
+  },
+  VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: { ENOTTY: CANNOT_MIGRATE },
+  VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2: {
+    EINVAL: "the device has no 'pre-copy': see migration.supported",
+    ENOTTY: 'this kernel does not have it (Linux 7.1)',
+  },
+  'migration read': { ENODEV: 'the device left the state that the stream is for, or was reset' },
+  'migration write': {
+    ENODEV: "the device left 'resuming', or was reset",
+    EFAULT: 'the driver takes these bytes for no state of such a device',
+    ENOMEM: 'more bytes than a state of this device has',
+    EINVAL: 'the driver takes these bytes for no state of such a device',
+    EIO: 'the driver took none of the bytes',
+  },
+  VFIO_MIG_GET_PRECOPY_INFO: {
+    EINVAL: "the device is not in 'pre-copy' or 'pre-copy-p2p'",
+    ENOTTY: "the device has no 'pre-copy': see migration.supported",
+  },
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_START: {
+    ENOTTY: NO_DMA_LOG,
+    EINVAL: 'ranges overlap, or are no multiples of the page size; or it was started before: stop it first',
+    E2BIG: 'more ranges than the kernel takes: 256 of them always work',
+    EOVERFLOW: 'a range ends beyond the last IOVA',
+    ENOMEM: 'more than the device can watch, or no memory for its notes: fewer or smaller ranges, larger pages',
+    EOPNOTSUPP: 'more than the device can watch: fewer or smaller ranges, larger pages',
+  },
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP: { ENOTTY: NO_DMA_LOG },
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT: { ENOTTY: NO_DMA_LOG, EINVAL: 'it was not started' },
+  VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY: { EINVAL: ASLEEP, ENOTTY: NO_LOW_POWER },
+  VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP: {
+    EINVAL: `${ASLEEP}; or the fd is no eventfd`,
+    EBADF: 'not an open file',
+    ENOTTY: NO_LOW_POWER,
+  },
+  VFIO_DEVICE_FEATURE_LOW_POWER_EXIT: { ENOTTY: NO_LOW_POWER },
+  VFIO_DEVICE_FEATURE_BUS_MASTER: {
+    ENOTTY: 'only CDX devices have it; PCI devices have a bit: nic.config.enable({ busMaster: true })',
+  },
+  VFIO_DEVICE_FEATURE_DMA_BUF: {
+    ENODEV: 'not a BAR, one that is empty, or one that another driver holds',
+    EINVAL: 'the region has ports, not memory; or a range is not in whole pages, or beyond the end',
+    EOPNOTSUPP: 'the driver of the device, or the platform, has no peer to peer',
+    ENOTTY:
+      'this kernel cannot (Linux 6.19 with CONFIG_PCI_P2PDMA and CONFIG_DMA_SHARED_BUFFER), or it is no PCI device',
+  },
+  VFIO_DEVICE_FEATURE_ZPCI_ERROR: {
+    ENOMSG: 'no error is pending',
+    ENOTTY: 'only PCI devices of s390 have such records',
+  },
+  VFIO_DEVICE_QUERY_GFX_PLANE: {
+    ENOTTY: 'the device has no virtual display',
+    EINVAL: 'the device does not hand out planes so: ask graphics.supports()',
+  },
+  VFIO_DEVICE_GET_GFX_DMABUF: {
+    ENOENT: 'no plane has this id any more: ask for the plane again',
+    ENOTTY: 'the device has no virtual display, or hands out no dma-bufs: ask graphics.supports()',
+  },
+  VFIO_DEVICE_ATTACH_IOMMUFD_PT: {
+    ...ATTACH,
+    ENOENT: `${ATTACH.ENOENT}; or a page table, for a device without an IOMMU (mdev), which is attached to IOASes only`,
+    EBUSY: 'the group is attached in another way',
+    EOPNOTSUPP: NO_PASIDS,
+  },
+  VFIO_DEVICE_DETACH_IOMMUFD_PT: { EOPNOTSUPP: NO_PASIDS },
+  VFIO_DEVICE_GET_IRQ_INFO: {
+    EINVAL: 'the device has no such interrupt index',
+  },
+  VFIO_DEVICE_SET_IRQS: {
+    EINVAL:
+      'several causes: another index is on (INTx, MSI and MSI-X exclude each other: disable() that first); the index is off; ' +
+      'more vectors than were turned on first, where they are not resizable; not an eventfd',
+    ENOTTY:
+      'this index cannot do that: of PCI devices only INTx can be masked, and a mediated device has what its driver has',
+    ENODEV: 'the platform connected the interrupt pin to nothing',
+    ENOSPC: 'the machine has too few interrupt vectors: turn on fewer',
+    EBADF: 'not an open eventfd',
+    EBUSY: 'for unmaskOn: there is an eventfd already, take it back first with unmaskOn(undefined)',
+  },
+  VFIO_DEVICE_RESET: {
+    EINVAL: 'the device cannot be reset alone (info.canReset): see hotResetInfo() for a reset of its bus or slot',
+    EAGAIN: 'the device is busy this very moment: try again',
+    ENOTTY: 'the device cannot be reset alone: see hotResetInfo() for a reset of its bus or slot',
+  },
+  VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: {
+    ENODEV: 'no bridge above the device could reset its bus, as on a root bus: only reset() can be had, if that',
+  },
+  VFIO_DEVICE_PCI_HOT_RESET: {
+    EINVAL: 'all devices that would be reset must belong to the same iommufd: see hotResetInfo()',
+    ENODEV: 'no bridge above the device could reset its bus, as on a root bus: only reset() can be had, if that',
+    EBUSY: 'a device that would be reset is in use this very moment: try again',
+  },
+  VFIO_DEVICE_IOEVENTFD: {
+    EINVAL: 'only BARs can be written so, not over the MSI-X table; and only with eventfds',
+    EEXIST: 'the same value is written there already when another eventfd is signalled',
+    ENODEV: 'no such write is there: it was taken back already',
+    ENOSPC: 'a device has at most 1000 of them',
+    EBADF: 'not an open eventfd',
+    ENOTTY: 'this kernel, or the driver of the device, has no ioeventfds (vfio-pci has, since Linux 4.17)',
+  },
   IOMMU_TEST_CMD: ATTACH,
   'DMA read': DMA,
   'DMA write': DMA,

@@ -59,6 +59,8 @@ export interface MemoryHold {
   share(): MemoryHold;
 }
 
+let behindHold: (hold: MemoryHold) => Region | undefined;
+
 class Hold implements MemoryHold {
   #held = true;
   readonly #state: MemoryState;
@@ -74,6 +76,10 @@ class Hold implements MemoryHold {
   }
   share(): MemoryHold {
     return new Hold(this.#state);
+  }
+
+  static {
+    behindHold = (hold) => (hold instanceof Hold ? hold.#state.region : undefined);
   }
 }
 
@@ -250,6 +256,11 @@ export function holdMemory(memory: DmaMemory): MemoryHold {
   return hold(memory);
 }
 
+/** The memory that a share is of, as long as the share is held; undefined for a share in something else. */
+export function heldRegion(hold: MemoryHold): Region | undefined {
+  return behindHold(hold);
+}
+
 /** The host memory belongs to; the class itself does not give it away. */
 export function memorySeam(memory: DmaMemory): Seam {
   return seamOf(memory);
@@ -281,12 +292,12 @@ export function allocateMemory(seam: Seam, size: U64, options: MemoryOptions = {
 }
 
 /** Memory of a memfd made elsewhere: see `Host.unsafeImportMemory`. */
-export function importMemory(seam: Seam, fd: number, size: U64): DmaMemory {
+export function importMemory(seam: Seam, fd: number, size: U64, backing: 'memfd' | 'imported' = 'imported'): DmaMemory {
   const bytes = toSize(size, 'size');
   if (bytes === 0 || bytes % seam.pageSize !== 0) {
     throw outOfRange('size', `a positive multiple of ${seam.pageSize}`, size);
   }
   const region = seam.importMemory(fd, bytes);
   if (typeof region === 'number') throw new IommufdError('mmap', region, { fd, size: bytes });
-  return new DmaMemory(seam, region, 'imported');
+  return new DmaMemory(seam, region, backing);
 }

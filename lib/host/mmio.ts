@@ -57,10 +57,19 @@ interface Window {
   readonly onUnmap?: (window: MmioRegion) => void;
 }
 
+const EIO = -5;
+
+/** Where the device does not answer, the kernel raises SIGBUS, and the host throws; other errors are misuse. */
+function asRefusal(error: unknown, offset: number, width: number): unknown {
+  const isGone = error instanceof Error && 'code' in error && error.code === 'EIO';
+  return isGone ? new IommufdError('MMIO', EIO, { offset, width }) : error;
+}
+
 /**
  * A window of device registers. Offsets are bytes from its start; a width's accesses must be aligned to it. Values up to
  * 32 bits are numbers, 64 bits bigint. Access outside is a RangeError; access after `unmap` throws
- * ERR_IOMMUFD_DESTROYED, as does access to registers that a reset, or the memory bit of the device, took away meanwhile.
+ * ERR_IOMMUFD_DESTROYED, as does access to registers that a reset, or the memory bit of the device, took away meanwhile;
+ * access to a device that does not answer is an IommufdError EIO.
  */
 export class MmioRegion {
   /** Bytes. */
@@ -97,28 +106,68 @@ export class MmioRegion {
   }
 
   read8(offset: number): number {
-    return this.#region.read8(this.#at(offset, 1));
+    const at = this.#at(offset, 1);
+    try {
+      return this.#region.read8(at);
+    } catch (error) {
+      throw asRefusal(error, offset, 1);
+    }
   }
   read16(offset: number): number {
-    return this.#region.read16(this.#at(offset, 2));
+    const at = this.#at(offset, 2);
+    try {
+      return this.#region.read16(at);
+    } catch (error) {
+      throw asRefusal(error, offset, 2);
+    }
   }
   read32(offset: number): number {
-    return this.#region.read32(this.#at(offset, 4));
+    const at = this.#at(offset, 4);
+    try {
+      return this.#region.read32(at);
+    } catch (error) {
+      throw asRefusal(error, offset, 4);
+    }
   }
   read64(offset: number): bigint {
-    return this.#region.read64(this.#at(offset, 8));
+    const at = this.#at(offset, 8);
+    try {
+      return this.#region.read64(at);
+    } catch (error) {
+      throw asRefusal(error, offset, 8);
+    }
   }
   write8(offset: number, value: number): void {
-    this.#region.write8(this.#at(offset, 1), value);
+    const at = this.#at(offset, 1);
+    try {
+      this.#region.write8(at, value);
+    } catch (error) {
+      throw asRefusal(error, offset, 1);
+    }
   }
   write16(offset: number, value: number): void {
-    this.#region.write16(this.#at(offset, 2), value);
+    const at = this.#at(offset, 2);
+    try {
+      this.#region.write16(at, value);
+    } catch (error) {
+      throw asRefusal(error, offset, 2);
+    }
   }
   write32(offset: number, value: number): void {
-    this.#region.write32(this.#at(offset, 4), value);
+    const at = this.#at(offset, 4);
+    try {
+      this.#region.write32(at, value);
+    } catch (error) {
+      throw asRefusal(error, offset, 4);
+    }
   }
   write64(offset: number, value: bigint): void {
-    this.#region.write64(this.#at(offset, 8), value);
+    const at = this.#at(offset, 8);
+    try {
+      this.#region.write64(at, value);
+    } catch (error) {
+      throw asRefusal(error, offset, 8);
+    }
   }
 
   /** A window of this window; it lives no longer than this one. */

@@ -17,6 +17,8 @@ export class ContextResources {
   /** What the kernel may remember addresses of, and the id of the address space. */
   readonly mappings = new Map<MappingTable, number>();
   #released = false;
+  /** Another process goes on with what the iommufd has: nothing of that may be undone here. */
+  shared = false;
   constructor(
     readonly seam: Seam,
     readonly fd: number,
@@ -34,6 +36,10 @@ export class ContextResources {
     for (const source of this.eventSources) source.close();
     this.eventSources.clear();
     if (!this.owned) return;
+    if (this.shared) {
+      this.seam.close(this.fd);
+      return;
+    }
     const unmapped = [...this.mappings].filter(([, id]) => this.#unmapAll(id)).map(([table]) => table);
     this.seam.close(this.fd);
     for (const table of unmapped) table.releaseAll();
@@ -46,7 +52,7 @@ export class ContextResources {
 }
 
 export class Context {
-  #closed = false;
+  #state: 'open' | 'handing-over' | 'closed' = 'open';
   #pending = 0;
   #idle: (() => void)[] = [];
   /** Everything alive, in the order of its making. */
@@ -64,12 +70,26 @@ export class Context {
   }
 
   get closed(): boolean {
-    return this.#closed;
+    return this.#state === 'closed';
+  }
+  /** Whether the kernel may be asked: not while another process is about to go on with all of it. */
+  get usable(): boolean {
+    return this.#state === 'open';
   }
 
   /** Throws unless the iommufd is open. */
   check(): void {
-    if (this.#closed) throw destroyed('this iommufd');
+    if (this.usable) return;
+    if (this.closed) throw destroyed('this iommufd');
+    throw new UsageError('ERR_IOMMUFD_BUSY', 'this iommufd is being handed over: complete() or abort() that first');
+  }
+
+  /** Lets nothing ask the kernel any more, until it is `thaw`ed or closed. */
+  freeze(): void {
+    this.#state = 'handing-over';
+  }
+  thaw(): void {
+    if (!this.closed) this.#state = 'open';
   }
 
   /** Runs work on the thread pool; `close` refuses while any is left. */
@@ -99,6 +119,6 @@ export class Context {
   }
 
   markClosed(): void {
-    this.#closed = true;
+    this.#state = 'closed';
   }
 }

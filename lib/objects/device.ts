@@ -28,19 +28,30 @@ export interface AttachOptions {
   readonly pasid?: number;
 }
 
-/** `hwpt`, or the refusal: for those who try one page table after another. */
-export type AttachResult =
-  | { readonly hwpt: HwptPaging | HwptNested; readonly refusal?: undefined }
-  | { readonly hwpt?: undefined; readonly refusal: IommufdError };
+/**
+ * What a device uses once it is attached to this: the page table itself; for an address space the page table that the
+ * kernel made, or the address space where the device has no IOMMU (a mediated device).
+ */
+export type Attached<T extends PageTable> = T extends Ioas ? HwptPaging | Ioas : T;
+
+/** `attached`, or the refusal: for those who try one page table after another. */
+export type AttachResult<T extends PageTable = PageTable> =
+  | { readonly attached: Attached<T>; readonly refusal?: undefined }
+  | { readonly attached?: undefined; readonly refusal: IommufdError };
 
 /** How whoever bound the device changes its page tables: VFIO does it with ioctls on the device's own fd. */
 export interface Attacher {
-  /** Attaches, or replaces what was attached; answers the id of the page table in use, or the refusal. */
+  /**
+   * Attaches, or replaces what was attached; answers the id of what is in use now (the page table that was made for an IOAS,
+   * or the IOAS itself where the device has no IOMMU), or the refusal.
+   */
   attach(pageTable: number, pasid: number | undefined): number | IommufdError;
   attachAsync(pageTable: number, pasid: number | undefined): Promise<number | IommufdError>;
   detach(pasid: number | undefined): IommufdError | undefined;
-  /** Undoes the bind; the device's page tables are let go with it. */
+  /** Undoes the bind; the device's page tables are let go with it, unless another process has the file too. */
   unbind(): void;
+  /** The file that the device is bound by, where there is one: another process can go on with that. */
+  readonly file?: { readonly fd: number; readonly name: string; readonly owned: boolean };
 }
 
 /** PASIDs have 20 bits (PCI Express). */
@@ -52,7 +63,7 @@ const HW_INFO_ROOM = 256;
 class Attachment implements Holder {
   constructor(
     readonly device: Device,
-    readonly hwpt: HwptPaging | HwptNested,
+    readonly pageTable: PageTable,
     readonly pasid: number | undefined,
   ) {}
   describe(): string {
@@ -63,12 +74,31 @@ class Attachment implements Holder {
   }
 }
 
+/** What only this package's own files see of a device. */
+interface DeviceInside {
+  readonly bound: 'here' | 'elsewhere';
+  readonly file: Attacher['file'];
+  readonly attachments: readonly { readonly pageTable: PageTable; readonly pasid: number | undefined }[];
+}
+
+let insideOf: (device: Device) => DeviceInside;
+let note: (device: Device, pageTable: PageTable, pasid: number | undefined) => void;
+
 /** A device bound to an iommufd. `VfioDevice.bind` makes it. */
 export class Device extends KernelObject {
   readonly type = 'device';
   readonly #context: Context;
   readonly #attacher: Attacher | undefined;
   readonly #attachments = new Map<number | undefined, Attachment>();
+
+  static {
+    note = (device, pageTable, pasid) => device.#note(pageTable, pasid);
+    insideOf = (device) => ({
+      bound: device.#attacher === undefined ? 'elsewhere' : 'here',
+      file: device.#attacher?.file,
+      attachments: [...device.#attachments.values()],
+    });
+  }
 
   /** Not for callers: use `VfioDevice.bind`, or `iommufd.adoptDevice` for a device that somebody else bound. */
   constructor(iommufd: Iommufd, ctx: Context, id: number, attacher: Attacher | undefined) {
@@ -78,6 +108,7 @@ export class Device extends KernelObject {
         attacher?.unbind();
         return 0;
       },
+      abandon: () => attacher?.unbind(),
       after: () => {
         for (const attachment of [...this.#attachments.values()]) this.#forget(attachment);
       },
@@ -86,9 +117,12 @@ export class Device extends KernelObject {
     this.#attacher = attacher;
   }
 
-  /** The page table in use, as far as this process knows: undefined if not attached. */
-  attachedTo(options: AttachOptions = {}): HwptPaging | HwptNested | undefined {
-    return this.#attachments.get(checkPasid(options))?.hwpt;
+  /**
+   * The page table in use, as far as this process knows: the address space itself for a device without an IOMMU; undefined
+   * if not attached.
+   */
+  attachedTo(options: AttachOptions = {}): PageTable | undefined {
+    return this.#attachments.get(checkPasid(options))?.pageTable;
   }
 
   /**
@@ -109,25 +143,27 @@ export class Device extends KernelObject {
   }
 
   /**
-   * Attaches the device to a page table, or to an address space (the kernel then makes a page table, which is answered
-   * and cannot be destroyed by hand). Attaching again replaces, atomically.
+   * Attaches the device to a page table, or to an address space: the kernel then makes a page table, which is answered
+   * and cannot be destroyed by hand. A device without an IOMMU (a mediated one) is attached to address spaces only, and
+   * the answer is the address space. Attaching again replaces, atomically.
    * @throws IommufdError EINVAL (the page table belongs to another physical IOMMU, and half a dozen other causes: see the
-   * hint), ENOMEM (pinning; usually RLIMIT_MEMLOCK)
+   * hint), ENOENT (a page table, for a device without an IOMMU), EOPNOTSUPP (a PASID, for a device that has none), ENOMEM
+   * (pinning; usually RLIMIT_MEMLOCK)
    */
-  attach(pageTable: PageTable, options?: AttachOptions): HwptPaging | HwptNested {
-    const { hwpt, refusal } = this.tryAttach(pageTable, options);
+  attach<T extends PageTable>(pageTable: T, options?: AttachOptions): Attached<T> {
+    const { attached, refusal } = this.tryAttach(pageTable, options);
     if (refusal !== undefined) throw refusal;
-    return hwpt;
+    return attached;
   }
 
   /** As `attach`, but a refusal is answered, not thrown. */
-  tryAttach(pageTable: PageTable, options: AttachOptions = {}): AttachResult {
+  tryAttach<T extends PageTable>(pageTable: T, options: AttachOptions = {}): AttachResult<T> {
     const { attacher, pasid } = this.#checkAttach(pageTable, options);
     return this.#attached(pageTable, pasid, attacher.attach(idOf(pageTable), pasid));
   }
 
   /** As `attach`, on the thread pool: attaching to an address space pins all its memory. */
-  async attachAsync(pageTable: PageTable, options: AttachOptions = {}): Promise<HwptPaging | HwptNested> {
+  async attachAsync<T extends PageTable>(pageTable: T, options: AttachOptions = {}): Promise<Attached<T>> {
     const { attacher, pasid } = this.#checkAttach(pageTable, options);
     const work = async () => {
       const answer = await attacher.attachAsync(idOf(pageTable), pasid);
@@ -136,9 +172,9 @@ export class Device extends KernelObject {
       // Before anybody who waits for the thread pool goes on: closeAsync detaches what it knows of.
       return this.#attached(pageTable, pasid, answer);
     };
-    const { hwpt, refusal } = await this.#context.track(() => whileUsed([pageTable], work));
+    const { attached, refusal } = await this.#context.track(() => whileUsed([pageTable], work));
     if (refusal !== undefined) throw refusal;
-    return hwpt;
+    return attached;
   }
 
   /** Detaches the device (or one of its PASIDs). Not attached is fine. */
@@ -171,15 +207,29 @@ export class Device extends KernelObject {
     return { attacher: this.#requireAttacher(), pasid };
   }
 
-  #attached(pageTable: PageTable, pasid: number | undefined, answer: number | IommufdError): AttachResult {
+  #attached<T extends PageTable>(
+    pageTable: T,
+    pasid: number | undefined,
+    answer: number | IommufdError,
+  ): AttachResult<T> {
     if (typeof answer !== 'number') return { refusal: answer };
-    const hwpt = pageTable instanceof Ioas ? autoHwpt(pageTable, this.#context, answer) : pageTable;
+    const attached = this.#inUse(pageTable, answer);
+    this.#note(attached, pasid);
+    return { attached: attached as Attached<T> };
+  }
+
+  /** What the id is that the kernel answered: for an IOAS a page table it made, or the IOAS where there is no IOMMU. */
+  #inUse(pageTable: PageTable, id: number): PageTable {
+    if (!(pageTable instanceof Ioas) || id === idOf(pageTable)) return pageTable;
+    return autoHwpt(pageTable, this.#context, id);
+  }
+
+  #note(pageTable: PageTable, pasid: number | undefined): void {
     const before = this.#attachments.get(pasid);
-    const attachment = new Attachment(this, hwpt, pasid);
-    addHolder(hwpt, attachment);
+    const attachment = new Attachment(this, pageTable, pasid);
+    addHolder(pageTable, attachment);
     this.#attachments.set(pasid, attachment);
     if (before !== undefined) this.#release(before);
-    return { hwpt };
   }
 
   #forget(attachment: Attachment): void {
@@ -188,8 +238,9 @@ export class Device extends KernelObject {
   }
 
   #release(attachment: Attachment): void {
-    removeHolder(attachment.hwpt, attachment);
-    if (attachment.hwpt instanceof HwptPaging) attachment.hwpt.settle();
+    const { pageTable } = attachment;
+    removeHolder(pageTable, attachment);
+    if (pageTable instanceof HwptPaging) pageTable.settle();
   }
 
   #requireAttacher(): Attacher {
@@ -208,4 +259,14 @@ function checkPasid(options: AttachOptions): number | undefined {
   const pasid = toU32(given, 'pasid');
   if (pasid < 1 || pasid > MAX_PASID) throw outOfRange('pasid', `between 1 and ${MAX_PASID}`, pasid);
   return pasid;
+}
+
+/** How a device is bound, and what it is attached to: for a live update. */
+export function deviceBehind(device: Device): DeviceInside {
+  return insideOf(device);
+}
+
+/** Notes what a device is attached to already, since before it was adopted: for this package's own files. */
+export function noteAttached(device: Device, pageTable: PageTable, options: AttachOptions = {}): void {
+  note(device, pageTable, checkPasid(options));
 }

@@ -25,11 +25,17 @@ const CODES: Readonly<Record<FaultResponse, number>> = {
 /** A read must be a multiple of the record size, and hold the largest group: far more than a device may have open. */
 const READ_SIZE = iommu_hwpt_pgfault.size * 2048;
 
+let readerOf: (queue: FaultQueue) => EventReader<PageFaultGroup>;
+
 /** Where page requests arrive (IOMMU_FAULT_QUEUE_ALLOC, Linux 6.11): made by `iommufd.allocFaultQueue()`. */
 export class FaultQueue extends KernelObject {
   readonly type = 'fault-queue';
   readonly #context: Context;
   readonly #reader: EventReader<PageFaultGroup>;
+
+  static {
+    readerOf = (queue) => queue.#reader;
+  }
 
   /** Not for callers: use `iommufd.allocFaultQueue()`. */
   constructor(iommufd: Iommufd, ctx: Context, id: number, source: EventSource) {
@@ -37,6 +43,10 @@ export class FaultQueue extends KernelObject {
       before: () => {
         // While a page table sends faults here the kernel refuses: the queue must go on then.
         if (this.heldBy.length > 0) return;
+        ctx.resources.eventSources.delete(source);
+        this.#reader.close();
+      },
+      abandon: () => {
         ctx.resources.eventSources.delete(source);
         this.#reader.close();
       },
@@ -99,6 +109,11 @@ export class FaultQueue extends KernelObject {
     checkAlive(this);
     this.#reader.unref();
   }
+}
+
+/** How a queue is read: for a live update. */
+export function faultReader(queue: FaultQueue): EventReader<PageFaultGroup> {
+  return readerOf(queue);
 }
 
 /** `iommufd.allocFaultQueue`. */

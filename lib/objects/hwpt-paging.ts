@@ -122,6 +122,15 @@ export function autoHwpt(ioas: Ioas, ctx: Context, id: number): HwptPaging {
   return hwpt;
 }
 
+/** A page table of the process before. */
+export function adoptHwpt(
+  ioas: Ioas,
+  id: number,
+  made: { readonly auto: boolean; readonly nestParent: boolean; readonly faultQueue: FaultQueue | undefined },
+): HwptPaging {
+  return made.auto ? autoHwpt(ioas, context(ioas), id) : new HwptPaging(ioas, id, made);
+}
+
 interface Prepared {
   /** What the call names by ids. */
   readonly uses: readonly KernelObject[];

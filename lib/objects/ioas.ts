@@ -10,7 +10,7 @@ import {
   U64_MAX,
 } from '../host/arguments.js';
 import { invalidType } from '../host/errors.js';
-import type { DmaMemory } from '../host/memory.js';
+import type { DmaMemory, MemoryHold } from '../host/memory.js';
 import * as uapi from '../uapi/iommufd.js';
 import { call, refusal, tryCall } from './call.js';
 import type { Context } from './context.js';
@@ -20,7 +20,7 @@ import { allocHwpt, allocHwptAsync, type HwptOptions, type HwptPaging } from './
 import type { Iommufd } from './iommufd.js';
 import { checkAlive, checkSame, gone, idOf, KernelObject } from './kernel-object.js';
 import { type MapOptions, Mapper, mapFlags } from './mapper.js';
-import type { MappingTable } from './mappings.js';
+import { CALLERS_FILE, type MappingTable } from './mappings.js';
 
 export interface MapAsyncOptions extends MapOptions {
   readonly signal?: AbortSignal;
@@ -148,7 +148,8 @@ export class Ioas extends KernelObject {
     const file = { ioas_id: idOf(this), fd: toFd(fd, 'fd'), start: toU64(start, 'start') };
     checkAlive(this);
     const input = { ...file, length, ...range };
-    return this.#mapper.mapUnsafe(length, () => call(this.#context, uapi.IOMMU_IOAS_MAP_FILE, input).iova);
+    const ask = () => call(this.#context, uapi.IOMMU_IOAS_MAP_FILE, input).iova;
+    return this.#mapper.mapUnsafe(length, ask, CALLERS_FILE);
   }
 
   /**
@@ -167,7 +168,7 @@ export class Ioas extends KernelObject {
 
   /**
    * Maps memory of a device for other devices to reach, peer to peer: a memory BAR, or a part of one, as a dma-buf
-   * (VFIO_DEVICE_FEATURE_DMA_BUF, Linux 6.19; IOMMU_IOAS_MAP_FILE of it, Linux 7.0). A reset of that device, memory turned
+   * (VFIO_DEVICE_FEATURE_DMA_BUF, Linux 6.19; IOMMU_IOAS_MAP_FILE of it, Linux 6.19). A reset of that device, memory turned
    * off in its command register, low power and closing it revoke the mapping: DMA to it fails, its IOVAs stay taken until
    * they are unmapped.
    * @param source `nic.region('bar0')`
@@ -195,7 +196,7 @@ export class Ioas extends KernelObject {
     checkSame(this, source, 'source');
     const input = { flags, dst_ioas_id: idOf(this), src_ioas_id: idOf(source), length, dst_iova, src_iova: sourceIova };
     const ask = () => call(this.#context, uapi.IOMMU_IOAS_COPY, input).dst_iova;
-    return this.#mapper.copyFrom(source.#mapper, sourceIova, length, ask);
+    return this.#mapper.copyFrom(source.#mapper, { sourceIova, length, flags }, ask);
   }
 
   /**
@@ -344,6 +345,22 @@ export function noteMappings(
   mappings: readonly { readonly iova: bigint; readonly length: bigint }[],
 ): void {
   for (const { iova, length } of mappings) mapperOf(ioas).note(iova, length);
+}
+
+/** A mapping that the process before made: from its state. */
+export interface RestoredMapping {
+  readonly iova: bigint;
+  readonly length: bigint;
+  /** The share in its memory, taken over; undefined where that is somebody else's. */
+  readonly hold: MemoryHold | undefined;
+  readonly offset: number;
+  readonly access: number;
+  readonly sure: boolean;
+}
+
+/** Notes what the process before mapped, as it had noted it. */
+export function restoreMapping(ioas: Ioas, mapping: RestoredMapping): void {
+  mapperOf(ioas).table.restore(mapping);
 }
 
 /** The arguments that all unsafe mappings share. */

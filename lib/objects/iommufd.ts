@@ -9,6 +9,7 @@ import { Context, type ContextResources } from './context.js';
 import { Device } from './device.js';
 import { allocFaultQueue, type FaultQueue } from './fault-queue.js';
 import { drawGraph } from './graph.js';
+import { abandonAll, type Handover, type HandoverOptions, handOver } from './handover.js';
 import { Ioas, knownIoas, mistrust, noteMappings } from './ioas.js';
 import type { KernelObject } from './kernel-object.js';
 import { VfioCompat } from './vfio-compat.js';
@@ -181,6 +182,19 @@ export class Iommufd {
     call(this.#context, uapi.IOMMU_IOAS_CHANGE_PROCESS, {});
   }
 
+  /**
+   * Begins a live update: what another process needs to go on with all there is here, devices and mappings included, while
+   * DMA goes on. It starts with `host.adoptIommufd(state, fds)` and `changeProcess()`. Until `complete` or `abort` nothing
+   * here asks the kernel: calls throw ERR_IOMMUFD_BUSY. What devices raise meanwhile is not lost: interrupts count in the
+   * eventfds that are connected now, and the other process connects its own.
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE (something cannot be handed over: a mapping that is not of a file, events
+   * that were read and not delivered, a borrowed device), ERR_IOMMUFD_BUSY (work is on the thread pool); nothing has
+   * changed then
+   */
+  handOver(options: HandoverOptions = {}): Handover {
+    return handOver(this.#context, options, () => giveUpIommufd(this));
+  }
+
   /** Which ioctls this kernel has, and which Linux brought them. Nothing is changed by asking. */
   probe(): readonly IoctlSupport[] {
     this.#context.check();
@@ -204,6 +218,7 @@ export class Iommufd {
   close(): void {
     const context = this.#context;
     if (context.closed) return;
+    context.check();
     context.checkIdle();
     const errors: unknown[] = [];
     for (const object of [...context.objects].reverse()) {
@@ -254,6 +269,12 @@ export class Iommufd {
 /** A mapping that somebody else made, as it was told. */
 function mapping({ iova, length }: { readonly iova: U64; readonly length: U64 }, i: number) {
   return { iova: toU64(iova, `mappings[${i}].iova`), length: toU64(length, `mappings[${i}].length`) };
+}
+
+/** Another process goes on with it: gives up all there is here, undoing nothing; answers what went wrong. */
+export function giveUpIommufd(iommufd: Iommufd): readonly unknown[] {
+  collected.unregister(iommufd);
+  return abandonAll(contextOf(iommufd));
 }
 
 /** The shared state behind an iommufd: for this package's own files. */

@@ -22,6 +22,8 @@ export interface Ending {
   inKernel?(): number;
   /** After the kernel has forgotten it. */
   after?(): void;
+  /** In place of all that: another process goes on with it, so only what this process has of it goes. */
+  abandon?(): void;
 }
 
 const ENOENT = -2;
@@ -34,6 +36,8 @@ let holdersOf: (object: KernelObject) => Set<Holder>;
 let isGone: (object: KernelObject) => boolean;
 let use: (object: KernelObject, by: 1 | -1) => void;
 let forget: (object: KernelObject) => void;
+let abandonObject: (object: KernelObject) => void;
+let isUsable: (object: KernelObject) => boolean;
 
 export abstract class KernelObject implements Holder {
   /** The kernel's name for its kind: 'ioas', 'hwpt-paging', 'viommu', 'hw-queue'... */
@@ -53,6 +57,14 @@ export abstract class KernelObject implements Holder {
     contextOf = (object) => object.#context;
     holdersOf = (object) => object.#holders;
     isGone = (object) => object.#state !== 'alive' || object.#context.closed;
+    isUsable = (object) => object.#state === 'alive' && object.#context.usable;
+    abandonObject = (object) => {
+      try {
+        object.#ending.abandon?.();
+      } finally {
+        object.#finish();
+      }
+    };
     use = (object, by) => {
       object.#inFlight += by;
     };
@@ -110,6 +122,7 @@ export abstract class KernelObject implements Holder {
    */
   destroy(): void {
     if (isGone(this)) return;
+    this.#context.check();
     if (this.#inFlight > 0) {
       // The kernel would give its id to the next object, and the call would be about that.
       throw new UsageError(
@@ -194,7 +207,9 @@ export function gone(object: KernelObject): boolean {
 
 /** Throws unless the object can be used. */
 export function checkAlive(object: KernelObject): void {
+  if (isUsable(object)) return;
   if (isGone(object)) throw destroyed(object.describe());
+  contextOf(object).check();
 }
 
 /** Runs work on the thread pool that names these objects by their ids: until it is done they cannot be destroyed. */
@@ -211,6 +226,11 @@ export async function whileUsed<T>(objects: readonly KernelObject[], work: () =>
 /** The kernel has forgotten the object: so does this process. */
 export function forgetObject(object: KernelObject): void {
   forget(object);
+}
+
+/** Another process goes on with the object: it is gone here, and the kernel is not asked. */
+export function abandon(object: KernelObject): void {
+  abandonObject(object);
 }
 
 /** Throws unless `other` is alive and belongs to the same iommufd as `object`. */

@@ -47,6 +47,13 @@ export interface MapPlan {
   readonly flags: number;
 }
 
+/** What of another address space is copied, and what devices may do there. */
+export interface CopyRange {
+  readonly sourceIova: bigint;
+  readonly length: bigint;
+  readonly flags: number;
+}
+
 /** Which of the two calls maps: by address always works, by file outlives this process. */
 export type MapWay = 'file-or-address' | 'file';
 
@@ -218,13 +225,13 @@ export class Mapper {
    * a listener to traces may unmap and free the source. What somebody else mapped there is not copied, since nothing here
    * keeps its memory.
    */
-  copyFrom(from: Mapper, sourceIova: bigint, length: bigint, copy: () => bigint): bigint {
+  copyFrom(from: Mapper, { sourceIova, length, flags }: CopyRange, copy: () => bigint): bigint {
     const end = sourceIova + length;
     const parts = from.table.within(sourceIova, length).map((part) => {
       const start = part.iova > sourceIova ? part.iova : sourceIova;
       const stop = part.iova + part.length < end ? part.iova + part.length : end;
-      const from = part.offset + Number(start - part.iova);
-      return { offset: start - sourceIova, size: compact(stop - start), hold: part.hold?.share(), from };
+      const inMemory = part.offset + Number(start - part.iova);
+      return { offset: start - sourceIova, size: compact(stop - start), hold: part.hold?.share(), inMemory };
     });
     const { removals } = this.table;
     let iova: bigint;
@@ -234,8 +241,8 @@ export class Mapper {
       for (const { hold } of parts) hold?.release();
       throw error;
     }
-    for (const { offset, size, hold, from } of parts) {
-      this.table.add(new Mapping(compact(iova + offset), size, hold, from, access), removals);
+    for (const { offset, size, hold, inMemory } of parts) {
+      this.table.add(new Mapping(compact(iova + offset), size, hold, inMemory, flags), removals);
     }
     if (!covers(parts, length)) {
       this.unmap(iova, length);

@@ -43,6 +43,8 @@ export function compact(value: bigint): Compact {
   return value <= 0x1f_ffff_ffff_ffffn ? Number(value) : value;
 }
 
+/** No count of removals: what was noted then may have been unmapped since. */
+const NEVER = -1;
 /** Places kept at least for mappings to come. */
 const SPARE = 1024;
 
@@ -95,6 +97,19 @@ export class MappingTable {
     if (before !== undefined) this.#forget(before);
     this.#byIova.set(mapping.start, mapping);
     this.#generation++;
+  }
+
+  /** Notes a mapping of the process before; one that is not sure may be gone. */
+  restore({
+    iova,
+    length,
+    hold,
+    offset,
+    access,
+    sure,
+  }: Omit<Mapping, 'start' | 'size'> & { readonly sure: boolean }): void {
+    const mapping = new Mapping(compact(iova), compact(length), hold, offset, access);
+    this.add(mapping, sure ? this.#removals : NEVER);
   }
 
   /**

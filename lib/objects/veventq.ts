@@ -22,6 +22,26 @@ export interface VeventqOptions {
 /** Room for one read: far more than any event. */
 const READ_SIZE = 64 * 1024;
 
+/** What a queue is made from. */
+export interface MadeVeventq {
+  readonly source: EventSource;
+  readonly type: number;
+  readonly payload: number;
+  readonly depth: number;
+  /** The number that its next event should have; 0 if left out. */
+  readonly expected?: number;
+}
+
+/** What only this package's own files see of a queue. */
+interface VeventqInside {
+  readonly reader: EventReader<Vevent>;
+  readonly kind: number;
+  readonly payload: number;
+  readonly expected: number;
+}
+
+let insideOf: (queue: Veventq) => VeventqInside;
+
 /** A queue of events of a vIOMMU (IOMMU_VEVENTQ_ALLOC, Linux 6.15): made by `viommu.allocVeventq`. */
 export class Veventq extends KernelObject {
   readonly type = 'veventq';
@@ -29,19 +49,33 @@ export class Veventq extends KernelObject {
   /** How many events may wait. */
   readonly depth: number;
   readonly #reader: EventReader<Vevent>;
-  #expected = 0;
+  readonly #kind: number;
+  readonly #payload: number;
+  /** The number that the next event should have: a gap is what was lost. */
+  #expected: number;
+
+  static {
+    insideOf = (queue) => ({
+      reader: queue.#reader,
+      kind: queue.#kind,
+      payload: queue.#payload,
+      expected: queue.#expected,
+    });
+  }
 
   /** Not for callers: use `viommu.allocVeventq`. */
-  constructor(viommu: Viommu, id: number, made: { source: EventSource; type: number; payload: number; depth: number }) {
-    super(viommu.iommufd, context(viommu), id, [viommu], {
-      before: () => {
-        context(viommu).resources.eventSources.delete(made.source);
-        this.#reader.close();
-      },
-    });
+  constructor(viommu: Viommu, id: number, made: MadeVeventq) {
+    const letGo = () => {
+      context(viommu).resources.eventSources.delete(made.source);
+      this.#reader.close();
+    };
+    super(viommu.iommufd, context(viommu), id, [viommu], { before: letGo, abandon: letGo });
     this.viommu = viommu;
     this.depth = made.depth;
     const { type, payload } = made;
+    this.#kind = type;
+    this.#payload = payload;
+    this.#expected = made.expected ?? 0;
     const parse = (view: DataView, at: number, length: number) => {
       const parsed = parseVevents(view, at, length, { type, payload, expected: this.#expected });
       this.#expected = parsed.expected;
@@ -82,6 +116,11 @@ export class Veventq extends KernelObject {
     checkAlive(this);
     this.#reader.unref();
   }
+}
+
+/** How a queue is read, and what it is read by: for a live update. */
+export function veventqBehind(queue: Veventq): VeventqInside {
+  return insideOf(queue);
 }
 
 /** `viommu.allocVeventq`. */

@@ -60,6 +60,8 @@ class LiveMmap implements Holder {
   }
 }
 
+let regionOf: (viommu: Viommu) => MmapRegion | undefined;
+
 /** A virtual IOMMU (IOMMU_VIOMMU_ALLOC, Linux 6.13): made by `hwpt.allocViommu`. */
 export class Viommu extends KernelObject {
   readonly type = 'viommu';
@@ -73,9 +75,13 @@ export class Viommu extends KernelObject {
   readonly #mmapRegion: MmapRegion | undefined;
   #mmap: LiveMmap | undefined;
 
+  static {
+    regionOf = (viommu) => viommu.#mmapRegion;
+  }
+
   /** Not for callers: use `hwpt.allocViommu`. */
   constructor(hwpt: HwptPaging, id: number, made: { type: number; data: Uint8Array; region: MmapRegion | undefined }) {
-    super(hwpt.iommufd, context(hwpt), id, [hwpt]);
+    super(hwpt.iommufd, context(hwpt), id, [hwpt], { abandon: () => this.#mmap?.release() });
     this.hwpt = hwpt;
     this.viommuType = viommuTypeName(made.type);
     this.data = made.data;
@@ -202,6 +208,11 @@ function regionIn(data: Uint8Array, pair: MmapPair): MmapRegion | undefined {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   const length = view.getBigUint64(pair.lengthAt, true);
   return length === 0n ? undefined : { offset: view.getBigUint64(pair.offsetAt, true), length };
+}
+
+/** What mmap(2) takes for its registers, if it has any. */
+export function viommuRegion(viommu: Viommu): MmapRegion | undefined {
+  return regionOf(viommu);
 }
 
 /** `hwpt.allocViommu`. */

@@ -2,7 +2,7 @@
 // kernel filled in is walked within what was read, whatever it says.
 import { UsageError } from '../host/errors.js';
 import { type Port, refusal } from '../objects/call.js';
-import type { Input, Ioctl, Layout, Values } from '../uapi/layout.js';
+import type { Fields, Input, Ioctl, Layout, Values } from '../uapi/layout.js';
 import { vfio_info_cap_header as HEADER, type vfio_device_info, type vfio_region_info } from '../uapi/vfio.js';
 import { tryTailCall } from './tail-call.js';
 
@@ -92,17 +92,17 @@ export function walk(
   return found;
 }
 
-/** The first capability of a kind, as its struct; undefined where there is none. */
-export function capability<L extends Layout<never>>(
+/** The first capability of a kind, as its struct, and the bytes behind that; undefined where there is none. */
+export function capability<F extends Fields>(
   op: { readonly name: string },
   capabilities: readonly Capability[],
   id: number,
-  layout: L,
-): { readonly fields: ReturnType<L['decode']>; readonly rest: Uint8Array } | undefined {
+  layout: Layout<F>,
+): { readonly fields: Values<F>; readonly rest: Uint8Array } | undefined {
   const found = capabilities.find((one) => one.id === id);
   if (found === undefined) return undefined;
   const { bytes } = found;
   if (bytes.length < layout.size) throw senseless(op, `capability ${id} has ${bytes.length} bytes`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return { fields: layout.decode(view, 0) as ReturnType<L['decode']>, rest: bytes.subarray(layout.size) };
+  return { fields: layout.decode(view, 0), rest: bytes.subarray(layout.size) };
 }

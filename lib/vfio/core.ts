@@ -73,6 +73,14 @@ export class DeviceCore implements Port {
     for (const listener of [...this.#listeners]) listener(why);
   }
 
+  /** Gives the fd back as it came, to whoever gave it: taking it over failed. */
+  abandon(): void {
+    if (this.closed) return;
+    this.#state = 'closed';
+    collected.unregister(this);
+    if (this.owned) this.seam.disown(this.fd);
+  }
+
   /** Lets all parts go, then the file. Twice is fine. */
   close(): void {
     if (this.closed) return;

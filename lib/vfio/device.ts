@@ -1,44 +1,60 @@
 // A device of the VFIO cdev interface: its place under an iommufd, and the way to everything else about it.
-import { checkOptions, toBytes } from '../host/arguments.js';
-import { invalidType, outOfRange, UsageError } from '../host/errors.js';
-import { type Outcome, refusal, tryCall, tryCallAsync } from '../objects/call.js';
-import { type Attacher, type AttachOptions, type AttachResult, Device, type PageTable } from '../objects/device.js';
-import type { HwptNested } from '../objects/hwpt-nested.js';
-import type { HwptPaging } from '../objects/hwpt-paging.js';
+import { checkOptions, toU32 } from '../host/arguments.js';
+import { invalidType, UsageError } from '../host/errors.js';
+import type { ReadEventsOptions } from '../host/event-reader.js';
+import { type Outcome, refusal, tryCall } from '../objects/call.js';
+import { type Attached, type AttachOptions, type AttachResult, Device, type PageTable } from '../objects/device.js';
 import { Iommufd, iommufdContext } from '../objects/iommufd.js';
 import * as uapi from '../uapi/vfio.js';
+import { checkBound, coreOfFd, type DeviceFdOptions, type FdOwnership } from './adopt.js';
+import { vfioAttacher } from './attacher.js';
 import { PciConfig } from './config.js';
 import type { DeviceCore } from './core.js';
 import { DmaLogging } from './dma-logging.js';
+import { type DeviceEvent, DeviceEvents } from './events.js';
 import { DeviceFeatures } from './features.js';
 import { Graphics } from './graphics.js';
 import { type DeviceInfo, readDeviceInfo } from './info.js';
 import { type InterruptName, interruptIndex, VfioInterrupts } from './interrupts.js';
 import { LowPower } from './low-power.js';
 import { Migration } from './migration.js';
-import { type RegionName, regionIndex, VfioRegion } from './region.js';
-import { type HotResetInfo, hotReset, readHotResetInfo, resetDevice } from './reset.js';
+import { VfioRegion } from './region.js';
+import { type RegionName, readRegionInfo, regionIndex, tryReadRegionInfo } from './region-info.js';
+import { type HotResetInfo, hotReset, readHotResetInfo, rememberCore, resetDevice } from './reset.js';
+import { toVfToken } from './vf-token.js';
 
 export interface BindOptions {
   /**
-   * The token that the driver of the physical function set, 16 bytes in the order a UUID's text has: a virtual function
-   * of a physical function that vfio-pci drives wants it, and so does that physical function once it has virtual ones
-   * (Linux 6.18).
+   * The token that the driver of the physical function set (`features.setVfToken`), a UUID or its 16 bytes in the order
+   * its text has: a virtual function of a physical function that vfio-pci drives wants it, and so does that physical
+   * function once it has virtual ones (Linux 6.18).
    */
-  readonly vfToken?: Uint8Array;
+  readonly vfToken?: Uint8Array | string;
+}
+
+export interface AdoptDeviceOptions {
+  /** What the device is bound to. */
+  readonly iommufd: Iommufd;
+  /** The id it has there: what `bind` answered. */
+  readonly id: number;
+  /** What to call it; 'fd 7' if left out. */
+  readonly name?: string;
+  /** `owned` (default): the fd is closed with the object. `borrowed`: whoever gave it closes it. */
+  readonly ownership?: FdOwnership;
 }
 
 let coreOf: (device: VfioDevice) => DeviceCore;
 
 /** A device that a VFIO driver drives: made by `host.openDevice`. */
 export class VfioDevice {
-  /** What it was opened by: a PCI address, or the path of its node. */
+  /** What it was opened by: a PCI address, a UUID, the path of its node, or its fd. */
   readonly name: string;
   readonly #core: DeviceCore;
   #device: Device | undefined;
   #info: DeviceInfo | undefined;
   readonly #regions = new Map<number, VfioRegion>();
   readonly #interrupts = new Map<number, VfioInterrupts>();
+  #events: DeviceEvents | undefined;
 
   static {
     coreOf = (device) => device.#core;
@@ -48,6 +64,41 @@ export class VfioDevice {
   constructor(core: DeviceCore) {
     this.#core = core;
     this.name = core.name;
+  }
+
+  /**
+   * A device whose node somebody else opened: a launcher with the privilege to. Nothing is changed by it.
+   * @throws IommufdError EBADF (not open), ENOTTY (not the file of a VFIO device)
+   */
+  static fromFd(fd: number, options: DeviceFdOptions = {}): VfioDevice {
+    return new VfioDevice(coreOfFd(fd, options));
+  }
+
+  /**
+   * A device that somebody else opened and bound, on an iommufd that was taken over too: after a live update. What it is
+   * attached to is not known here until it is attached anew.
+   * @throws IommufdError EBADF, ENOTTY as `fromFd`; EINVAL (it is not bound: take `fromFd`)
+   */
+  static adopt(fd: number, options: AdoptDeviceOptions): VfioDevice {
+    if (options === undefined) throw invalidType('options', 'an object', options);
+    checkOptions(options, ['iommufd', 'id', 'name', 'ownership']);
+    const { iommufd, id, name = `fd ${fd}`, ...rest } = { ...options };
+    if (!(iommufd instanceof Iommufd)) throw invalidType('iommufd', 'an Iommufd', iommufd);
+    const number = toU32(id, 'id');
+    iommufdContext(iommufd).check();
+    const core = coreOfFd(fd, { ...rest, host: iommufd.host }, name);
+    try {
+      checkBound(core);
+      // A listener to traces may have closed it meanwhile.
+      iommufdContext(iommufd).check();
+    } catch (error) {
+      core.abandon();
+      throw error;
+    }
+    core.markBound();
+    const device = new VfioDevice(core);
+    device.#become(iommufd, number);
+    return device;
   }
 
   /** The fd, readable before `bind`: KVM wants it first. Owned by this object unless borrowed. */
@@ -64,21 +115,28 @@ export class VfioDevice {
   }
 
   /**
-   * Puts the device under an iommufd, for as long as it is open (VFIO_DEVICE_BIND_IOMMUFD, Linux 6.6).
-   * @throws IommufdError EINVAL (bound already; a token that is wrong, or not wanted), EACCES (a token is wanted), EPERM
-   * (interrupts are not isolated on this platform)
+   * Puts the device under an iommufd, for as long as it is open (VFIO_DEVICE_BIND_IOMMUFD, Linux 6.6). VFIO has no call that
+   * undoes it: `close` does. A refusal leaves the device unbound; where the iommufd is closed while it is bound, the device
+   * is closed too.
+   * @throws IommufdError EINVAL (bound already; a token that is not wanted), EACCES (a token is wanted, or it is wrong),
+   * EPERM (interrupts are not isolated on this platform)
    */
   bind(iommufd: Iommufd, options: BindOptions = {}): Device {
     checkOptions(options, ['vfToken']);
-    const token = options.vfToken === undefined ? undefined : toToken(options.vfToken);
+    const token = options.vfToken === undefined ? undefined : toVfToken(options.vfToken, 'vfToken');
     this.#core.checkOpen();
     const context = this.#contextOf(iommufd);
     const { result, out, input } = this.#tryBind(context.fd, token);
     if (result < 0) throw refusal(uapi.VFIO_DEVICE_BIND_IOMMUFD, result, input, this.name);
-    this.#core.markBound();
     // A listener to traces may have closed either meanwhile.
     this.#core.checkOpen();
-    context.check();
+    try {
+      context.check();
+    } catch (error) {
+      this.#core.close();
+      throw error;
+    }
+    this.#core.markBound();
     return this.#become(iommufd, out.out_devid);
   }
 
@@ -98,20 +156,21 @@ export class VfioDevice {
   }
 
   #become(iommufd: Iommufd, id: number): Device {
-    this.#device = new Device(iommufd, iommufdContext(iommufd), id, this.#attacher());
+    this.#device = new Device(iommufd, iommufdContext(iommufd), id, vfioAttacher(this.#core));
+    rememberCore(this.#device, this.#core);
     return this.#device;
   }
 
   /** Attaches the device: see `Device.attach`. */
-  attach(pageTable: PageTable, options?: AttachOptions): HwptPaging | HwptNested {
+  attach<T extends PageTable>(pageTable: T, options?: AttachOptions): Attached<T> {
     return this.device.attach(pageTable, options);
   }
   /** As `attach`, but a refusal is answered, not thrown. */
-  tryAttach(pageTable: PageTable, options?: AttachOptions): AttachResult {
+  tryAttach<T extends PageTable>(pageTable: T, options?: AttachOptions): AttachResult<T> {
     return this.device.tryAttach(pageTable, options);
   }
   /** As `attach`, on the thread pool. */
-  attachAsync(pageTable: PageTable, options?: AttachOptions): Promise<HwptPaging | HwptNested> {
+  async attachAsync<T extends PageTable>(pageTable: T, options?: AttachOptions): Promise<Attached<T>> {
     return this.device.attachAsync(pageTable, options);
   }
   /** Detaches the device (or one of its PASIDs). Not attached is fine. */
@@ -132,22 +191,45 @@ export class VfioDevice {
    */
   region(which: RegionName | number): VfioRegion {
     const index = regionIndex(which);
-    this.#core.check();
-    const known = this.#regions.get(index);
-    if (known !== undefined) return known;
-    const region = new VfioRegion(this.#core, index);
-    this.#regions.set(index, region);
-    return region;
+    const known = this.#knownRegion(index);
+    return known ?? this.#keep(new VfioRegion(this.#core, readRegionInfo(this.#core, index), this.#isPci));
   }
   /** All regions that have a size. */
   get regions(): readonly VfioRegion[] {
-    const all = Array.from({ length: this.info.regionCount }, (_, index) => this.region(index));
-    return all.filter((region) => region.size > 0);
+    const found: VfioRegion[] = [];
+    for (let index = 0; index < this.info.regionCount; index++) {
+      const region = this.#regionIfThere(index);
+      if (region !== undefined && region.size > 0) found.push(region);
+    }
+    return found;
   }
 
-  /** A PCI device's configuration space: its command register, its capabilities. */
+  /**
+   * A PCI device's configuration space: its command register, its capabilities.
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE (not a PCI device)
+   */
   get config(): PciConfig {
-    return new PciConfig(this.#core, this.region('config'));
+    if (this.#isPci) return new PciConfig(this.region('config'));
+    throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `${this.name} is no PCI device: it has no configuration space`);
+  }
+
+  get #isPci(): boolean {
+    return this.info.kind === 'pci';
+  }
+  #knownRegion(index: number): VfioRegion | undefined {
+    this.#core.check();
+    return this.#regions.get(index);
+  }
+  #keep(region: VfioRegion): VfioRegion {
+    this.#regions.set(region.index, region);
+    return region;
+  }
+  /** Undefined where the device lacks it: indexes have holes (the VGA region). */
+  #regionIfThere(index: number): VfioRegion | undefined {
+    const known = this.#knownRegion(index);
+    if (known !== undefined) return known;
+    const info = tryReadRegionInfo(this.#core, index);
+    return typeof info === 'number' ? undefined : this.#keep(new VfioRegion(this.#core, info, this.#isPci));
   }
 
   /**
@@ -165,6 +247,20 @@ export class VfioDevice {
   }
 
   /**
+   * What happens to the device itself: `for await (const { type } of nic.events({ signal }))`. On 'request' the host wants
+   * the device back, to unplug it or for another driver: stop using it and `close` it, the host waits for that. On 'error'
+   * its bus reported an uncorrectable error: reset it, or close it. They are listened to from the first call on; one
+   * iterator at a time, which ends when the device is closed; leaving it loses nothing.
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE (the device tells of neither), ERR_IOMMUFD_BUSY (being read already, or the
+   * 'error' or 'request' interrupt is on)
+   */
+  events(options: ReadEventsOptions = {}): AsyncIterableIterator<DeviceEvent> {
+    this.#core.check();
+    this.#events ??= new DeviceEvents(this.name, (type) => this.interrupts(type));
+    return this.#events.iterate(options);
+  }
+
+  /**
    * Resets the device alone (VFIO_DEVICE_RESET, Linux 3.6). What was mapped of its regions before is dead afterwards, as
    * are dma-bufs of them: map anew.
    * @throws IommufdError EINVAL (the device cannot be reset alone: `info.canReset`)
@@ -172,13 +268,19 @@ export class VfioDevice {
   reset(): void {
     resetDevice(this.#core);
   }
-  /** Which devices a reset of the bus or slot would reset, and which of them prevent it. */
+  /**
+   * Which devices a reset of the bus or slot would reset, and which of them prevent it (VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
+   * Linux 6.6 for devices of an iommufd).
+   * @throws IommufdError ENODEV (the bus has no bridge above it that could reset it)
+   */
   hotResetInfo(): HotResetInfo {
-    return readHotResetInfo(this.#core, this.device);
+    return readHotResetInfo(this.#core);
   }
   /**
-   * Resets the bus or slot of the device (VFIO_DEVICE_PCI_HOT_RESET, Linux 6.6 for devices of an iommufd).
-   * @throws IommufdError, with the devices that block it named
+   * Resets the bus or slot of the device, and all devices on it (VFIO_DEVICE_PCI_HOT_RESET, Linux 6.6 for devices of an
+   * iommufd). What was mapped before of regions of any of them is dead afterwards.
+   * @throws IommufdError EINVAL (a device on it is not owned by the same iommufd: the message names it), ENODEV (as
+   * `hotResetInfo`), EBUSY (one of them is in use this very moment: try again)
    */
   hotReset(): void {
     hotReset(this.#core, this.device);
@@ -227,50 +329,11 @@ export class VfioDevice {
   toJSON(): Record<string, unknown> {
     return { type: 'VfioDevice', name: this.name, closed: this.#core.closed, device: this.#device?.describe() };
   }
-
-  #attacher(): Attacher {
-    const port = { seam: this.#core.seam, fd: this.#core.fd, check: () => this.#core.checkOpen() };
-    const told = (op: typeof uapi.VFIO_DEVICE_ATTACH_IOMMUFD_PT, input: object, { result, out }: AttachOutcome) =>
-      result < 0 ? refusal(op, result, input, this.name) : out.pt_id;
-    return {
-      attach: (pageTable, pasid) => {
-        const input = attachInput(pageTable, pasid);
-        return told(ATTACH, input, tryCall(port, ATTACH, input));
-      },
-      attachAsync: async (pageTable, pasid) => {
-        const input = attachInput(pageTable, pasid);
-        return told(ATTACH, input, await tryCallAsync(port, ATTACH, input));
-      },
-      detach: (pasid) => {
-        const input = pasid === undefined ? {} : { flags: DETACH_PASID, pasid };
-        const { result } = tryCall(port, uapi.VFIO_DEVICE_DETACH_IOMMUFD_PT, input);
-        return result < 0 ? refusal(uapi.VFIO_DEVICE_DETACH_IOMMUFD_PT, result, input, this.name) : undefined;
-      },
-      // VFIO has no unbind: closing the fd is it.
-      unbind: () => this.#core.close(),
-    };
-  }
 }
 
-const { VFIO_DEVICE_ATTACH_IOMMUFD_PT: ATTACH } = uapi;
-const { VFIO_DEVICE_ATTACH_PASID: ATTACH_PASID } = uapi.vfio_device_attach_flags.values;
-const { VFIO_DEVICE_DETACH_PASID: DETACH_PASID } = uapi.vfio_device_detach_flags.values;
 const { VFIO_DEVICE_BIND_FLAG_TOKEN: BIND_TOKEN } = uapi.vfio_device_bind_flags.values;
 
-type AttachOutcome = Outcome<typeof uapi.vfio_device_attach_iommufd_pt.fields>;
 type BindOutcome = Outcome<typeof uapi.vfio_device_bind_iommufd.fields> & { readonly input: object };
-
-const TOKEN_LENGTH = 16;
-
-function toToken(value: Uint8Array): Uint8Array {
-  const token = toBytes(value, 'vfToken');
-  if (token.length !== TOKEN_LENGTH) throw outOfRange('vfToken', `${TOKEN_LENGTH} bytes`, token.length);
-  return token;
-}
-
-function attachInput(pageTable: number, pasid: number | undefined): { flags?: number; pt_id: number; pasid?: number } {
-  return pasid === undefined ? { pt_id: pageTable } : { flags: ATTACH_PASID, pt_id: pageTable, pasid };
-}
 
 /** What the parts of a device share: for this package's own files. */
 export function deviceCore(device: VfioDevice): DeviceCore {

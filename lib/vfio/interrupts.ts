@@ -35,14 +35,14 @@ export function interruptIndex(which: InterruptName | number): number {
   return INDEXES[oneOf(which, NAMES, 'interrupts')];
 }
 
-export interface EnableOptions {
+export interface EnableInterruptsOptions {
   /** The first interrupt to turn on; 0 if left out. */
   readonly start?: number;
   /** How many; all from `start` on if left out. */
   readonly count?: number;
 }
 
-export interface ConnectOptions {
+export interface ConnectInterruptsOptions {
   /** The interrupt that the first eventfd is for; 0 if left out. */
   readonly start?: number;
 }
@@ -100,7 +100,7 @@ export class VfioInterrupts {
    * is on); IommufdError EINVAL (another index is on; more than there are on, where they are not `resizable`), ENOSPC (the
    * machine has too few vectors), EMFILE. Then none of them is on
    */
-  enable(options: EnableOptions = {}): InterruptVector[] {
+  enable(options: EnableInterruptsOptions = {}): InterruptVector[] {
     checkOptions(options, ['start', 'count']);
     const { start: first = 0, count: wanted } = options;
     const { start, count } = this.#range(first, wanted ?? Math.max(this.count - first, 1));
@@ -136,7 +136,7 @@ export class VfioInterrupts {
    * @throws as `enable`; IommufdError EBADF (no such fd), EINVAL (not an eventfd); after a refusal none of the range is
    * connected
    */
-  connect(eventfds: readonly (EventfdLike | undefined)[], options: ConnectOptions = {}): void {
+  connect(eventfds: readonly (EventfdLike | undefined)[], options: ConnectInterruptsOptions = {}): void {
     checkOptions(options, ['start']);
     if (!Array.isArray(eventfds)) throw invalidType('eventfds', 'an array', eventfds);
     const { start, count } = this.#range(options.start ?? 0, eventfds.length);

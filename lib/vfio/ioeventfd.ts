@@ -100,7 +100,8 @@ export function connectIoeventfd(core: DeviceCore, region: IoeventfdPlace, optio
   const { offset: from, width: bytes, value, eventfd: given } = options ?? {};
   const width = toWidth(bytes);
   const offset = toSize(from, 'offset');
-  if (offset > region.size - width) throw outOfRange('offset', `at most ${region.size - width} in ${region.name}`, from);
+  if (offset > region.size - width)
+    throw outOfRange('offset', `at most ${region.size - width} in ${region.name}`, from);
   if (offset % width !== 0) throw outOfRange('offset', `a multiple of ${width}`, from);
   const data = toU64(value, 'value');
   if (data >> BigInt(width * 8) !== 0n) throw outOfRange('value', `one of ${width} bytes`, value);

@@ -1,7 +1,7 @@
 // Letting a device sleep (drivers/vfio/pci/vfio_pci_core.c). Whether it does is the business of Linux's runtime power
 // management, and nothing tells; any access through its file wakes it for as long as that takes.
-import { toFd } from '../host/arguments.js';
 import { IommufdError } from '../host/errors.js';
+import { checkEventfd, type EventfdLike, eventfdNumber } from '../host/eventfd.js';
 import * as uapi from '../uapi/vfio.js';
 import type { DeviceCore } from './core.js';
 import { callFeature, encodeData, type Feature, tryFeature } from './feature-call.js';
@@ -32,9 +32,9 @@ export class LowPower {
    * (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, Linux 6.1).
    * @throws IommufdError as `enter`; EBADF, EINVAL (no eventfd)
    */
-  enterWithWakeup(eventfd: { readonly fd: number } | number): void {
-    const wakeup_eventfd = toFd(typeof eventfd === 'number' ? eventfd : eventfd?.fd, 'eventfd');
-    const input = { wakeup_eventfd };
+  enterWithWakeup(eventfd: EventfdLike): void {
+    const wakeup = checkEventfd(eventfd, 'eventfd');
+    const input = { wakeup_eventfd: eventfdNumber(wakeup, this.#core.seam, 'eventfd') };
     const data = encodeData(uapi.vfio_device_low_power_entry_with_wakeup, input);
     this.#enter('VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP', data, input);
   }

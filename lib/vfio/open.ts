@@ -1,9 +1,9 @@
-// Opening a device by its PCI address or the path of its node.
-import { IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
+// Opening the node of a VFIO device.
+import { IommufdError, invalidType, UsageError } from '../host/errors.js';
 import type { Seam } from '../host/seam.js';
 import { DeviceCore } from './core.js';
 import { VfioDevice } from './device.js';
-import { findVfioNode, isNoiommuNode, pciAddress } from './discovery.js';
+import { findVfioNode, isNoiommuNode } from './discovery.js';
 
 const O_RDWR = 2;
 
@@ -12,12 +12,8 @@ export type IommuNeed = 'iommu' | 'unsafe-without';
 
 /** `host.openDevice` and `host.unsafeOpenDevice`. */
 export function openVfioDevice(seam: Seam, address: string, need: IommuNeed): VfioDevice {
-  if (typeof address !== 'string') throw invalidType('address', 'a PCI address or the path of a node', address);
-  const pci = pciAddress(address);
-  if (pci === undefined && !address.startsWith('/')) {
-    throw outOfRange('address', "a PCI address ('0000:01:00.0') or an absolute path", address);
-  }
-  const path = pci === undefined ? address : findVfioNode(seam, pci);
+  if (typeof address !== 'string') throw invalidType('address', 'a PCI address, a UUID or the path of a node', address);
+  const path = address.startsWith('/') ? address : findVfioNode(seam, address);
   if (need === 'iommu' && isNoiommuNode(seam, path)) {
     throw new UsageError(
       'ERR_IOMMUFD_UNAVAILABLE',

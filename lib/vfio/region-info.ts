@@ -103,11 +103,13 @@ function sparseAreas(capabilities: readonly Capability[], size: number): RegionA
   const sparse = capability(OP, capabilities, id, uapi.vfio_region_info_cap_sparse_mmap);
   if (sparse === undefined) return undefined;
   const { fields, rest } = sparse;
-  if (fields.nr_areas > rest.length / AREA.size) throw senseless(OP, `${fields.nr_areas} parts in ${rest.length} bytes`);
+  if (fields.nr_areas > rest.length / AREA.size)
+    throw senseless(OP, `${fields.nr_areas} parts in ${rest.length} bytes`);
   const view = new DataView(rest.buffer, rest.byteOffset, rest.byteLength);
   return Array.from({ length: fields.nr_areas }, (_, i) => {
     const { offset, size: length } = AREA.decode(view, i * AREA.size);
-    if (offset + length > size) throw senseless(OP, `a part from ${offset} on, ${length} bytes, in a region of ${size}`);
+    if (offset + length > size)
+      throw senseless(OP, `a part from ${offset} on, ${length} bytes, in a region of ${size}`);
     return { offset: Number(offset), length: Number(length) };
   });
 }

@@ -7,6 +7,7 @@ import { vfio_pci_region_index } from '../uapi/vfio.js';
 import { ConfigWrites } from './config-writes.js';
 import type { DeviceCore, MemoryLoss } from './core.js';
 import { allowDmaBufs, type DmaBuf, type DmaBufOptions, exportDmaBuf } from './dma-buf.js';
+import { connectIoeventfd, type Ioeventfd, type IoeventfdOptions } from './ioeventfd.js';
 import { RegionFile } from './region-file.js';
 import { type RegionArea, type RegionFlags, type RegionInfo, type RegionType, regionName } from './region-info.js';
 
@@ -112,7 +113,12 @@ export class VfioRegion {
     if (typeof value !== 'bigint') throw invalidType('value', 'a bigint', value);
     const number = toU64(value, 'value');
     const at = this.#writable(offset, 8);
-    this.#told(at, 8, (i) => Number(BigInt.asUintN(8, number >> BigInt(i * 8))), () => this.#file.writeBigint(at, number));
+    this.#told(
+      at,
+      8,
+      (i) => Number(BigInt.asUintN(8, number >> BigInt(i * 8))),
+      () => this.#file.writeBigint(at, number),
+    );
   }
 
   /**
@@ -129,14 +135,19 @@ export class VfioRegion {
     const copy = toBytes(data, 'data');
     const { from } = this.#span(offset, copy.length);
     this.#checkWritable();
-    this.#told(from, copy.length, (i) => copy[i] ?? 0, () => this.#file.write(from, copy));
+    this.#told(
+      from,
+      copy.length,
+      (i) => copy[i] ?? 0,
+      () => this.#file.write(from, copy),
+    );
   }
 
   /**
    * Maps registers into this process: accesses are then loads and stores, without the kernel. Closing the device unmaps
    * them. Once a BAR is lost (a reset, its memory turned off, low power) accesses throw ERR_IOMMUFD_DESTROYED, and it must
-   * be mapped anew; the addresses stay taken until `unmap`. An access that the device refuses, since its memory is off or
-   * it is gone, throws an Error with code EIO.
+   * be mapped anew; the addresses stay taken until `unmap`. An access that a device does not answer, since its memory is
+   * off or it is gone, throws an IommufdError EIO.
    * @throws RangeError (not whole pages, or beyond the area); UsageError ERR_IOMMUFD_UNAVAILABLE (this part of the region
    * cannot be mapped: see `mmapAreas`); IommufdError EINVAL, EBUSY (another driver holds the BAR), ENOMEM
    */
@@ -149,7 +160,8 @@ export class VfioRegion {
     core.check();
     const whole = Math.ceil(length / core.seam.pageSize) * core.seam.pageSize;
     const mapped = core.seam.mapMmio(core.fd, this.offset + offset, whole);
-    if (typeof mapped === 'number') throw new IommufdError('mmap', mapped, { region: this.name, offset, length }, core.name);
+    if (typeof mapped === 'number')
+      throw new IommufdError('mmap', mapped, { region: this.name, offset, length }, core.name);
     const mapping = new MmioMapping(mapped, () => undefined);
     const stop = this.#isBar ? core.onMemoryLoss((why) => mapping.lose(this.#lossText(why))) : () => undefined;
     const part = { close: () => window.unmap() };
@@ -170,6 +182,15 @@ export class VfioRegion {
    */
   exportDmaBuf(options?: DmaBufOptions): DmaBuf {
     return exportDmaBuf(this.#core, this, options);
+  }
+
+  /**
+   * Has the kernel write to the region whenever an eventfd is signalled (VFIO_DEVICE_IOEVENTFD, Linux 4.17).
+   * @throws TypeError, RangeError; IommufdError EINVAL (not a BAR, or over the MSI-X table), ENOSPC (1000 are there), EEXIST
+   * (the same write is there already), EBADF
+   */
+  ioeventfd(options: IoeventfdOptions): Ioeventfd {
+    return connectIoeventfd(this.#core, this, options);
   }
 
   toJSON(): Record<string, unknown> {
@@ -206,7 +227,12 @@ export class VfioRegion {
 
   #writeNumber(offset: number, width: 1 | 2 | 4, value: number): void {
     const at = this.#writable(offset, width);
-    this.#told(at, width, (i) => (value >>> (i * 8)) & 0xff, () => this.#file.writeNumber(at, width, value));
+    this.#told(
+      at,
+      width,
+      (i) => (value >>> (i * 8)) & 0xff,
+      () => this.#file.writeNumber(at, width, value),
+    );
   }
 
   /** Does a write. Some to configuration space take the device's memory away, done or half done. */
@@ -237,7 +263,9 @@ export class VfioRegion {
   }
 
   #within(width: number): string {
-    return this.size < width ? `in a region that has more than ${this.size} bytes` : `between 0 and ${this.size - width}`;
+    return this.size < width
+      ? `in a region that has more than ${this.size} bytes`
+      : `between 0 and ${this.size - width}`;
   }
 
   /** The length of a mapping that starts at `offset`; throws where it cannot be had. */

@@ -132,11 +132,11 @@ conformance('attach', (test) => {
   test('try-attach', 'answers page table or refusal', (t) => {
     const { device, ioas } = start(t);
     const good = device.tryAttach(ioas);
-    assert.deepEqual([good.refusal, good.hwpt], [undefined, device.attachedTo()]);
+    assert.deepEqual([good.refusal, good.attached], [undefined, device.attachedTo()]);
     const bad = t.iommufd.allocIoas();
     bad.map(t.memory(), { iova: 0 });
-    const { hwpt, refusal } = device.tryAttach(bad);
-    assert.deepEqual([hwpt, refusal?.code], [undefined, 'EADDRINUSE']);
+    const { attached, refusal } = device.tryAttach(bad);
+    assert.deepEqual([attached, refusal?.code], [undefined, 'EADDRINUSE']);
   });
   test('try-attach-misuse', 'does not answer, but throws misuse', (t) => {
     const { device, ioas } = start(t);

@@ -12,9 +12,10 @@ const COMMAND = 0x98;
 const START = 1;
 const TO_MEMORY = 2;
 
-/** Where the device's own buffer lies, by its own reckoning, and its size in bytes. */
+/** Where the device's own buffer lies, by its own reckoning. */
 const BUFFER = 0x4_0000n;
-export const EDU_BUFFER_SIZE = 4096;
+/** Bytes of a transfer at most: the buffer has one more, but QEMU takes its last byte to be outside (7.2). */
+export const EDU_MOST = 4095;
 
 /** IOVAs that edu reaches (it has 28 address bits), and that every IOMMU takes. */
 export const EDU_IOVA = 0x400_0000n;
@@ -39,8 +40,8 @@ export class Edu {
 
   async #transfer(source: bigint, destination: bigint, length: number, command: number): Promise<void> {
     // Beyond its buffer, QEMU ends the whole machine.
-    const local = source >= BUFFER && source < BUFFER + 4096n ? source : destination;
-    assert(Number(local - BUFFER) + length <= EDU_BUFFER_SIZE, 'a transfer beyond the buffer of edu');
+    const local = (command & TO_MEMORY) === 0 ? destination : source;
+    assert(Number(local - BUFFER) + length <= EDU_MOST, 'a transfer beyond the buffer of edu');
     this.registers.write64(SOURCE, source);
     this.registers.write64(DESTINATION, destination);
     this.registers.write64(COUNT, BigInt(length));

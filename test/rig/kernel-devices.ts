@@ -20,7 +20,8 @@ function names(folder: string): string[] {
 function pciDevices(kind: string): string[] {
   const text = (address: string, file: string) => readFileSync(path.join(PCI, address, file), 'utf8').trim();
   return names(PCI_DRIVER).filter(
-    (address) => existsSync(path.join(PCI, address)) && `${text(address, 'vendor')}:${text(address, 'device')}` === kind,
+    (address) =>
+      existsSync(path.join(PCI, address)) && `${text(address, 'vendor')}:${text(address, 'device')}` === kind,
   );
 }
 

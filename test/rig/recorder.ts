@@ -52,7 +52,8 @@ const NAMED_BY_FD = new Set(['access_pages', 'access_rw', 'access_replace_ioas',
 function describeVfioCall(request: number, result: number, view: DataView, at: number, nameOf: Name): string {
   const answer = result < 0 ? errnoName(result) : String(result);
   const op = VFIO_IOCTLS.get(request);
-  if (op === undefined || at + op.layout.size > view.byteLength) return `vfio ioctl 0x${request.toString(16)} ${answer}`;
+  if (op === undefined || at + op.layout.size > view.byteLength)
+    return `vfio ioctl 0x${request.toString(16)} ${answer}`;
   return `${op.name} ${answer} ${describeStruct(op.layout, view, at, nameOf)}`.trimEnd();
 }
 

@@ -1,6 +1,6 @@
 // How a case of the VFIO suite is written: as one of the conformance suite, with devices that are there for something.
 import type { Iommufd, VfioDevice } from '../../lib/index.js';
-import { Bench, type CaseOptions as Options, declareCases, type Subject } from './suite.js';
+import { Bench, declareCases, type CaseOptions as Options, type Subject } from './suite.js';
 import { type Role, type VfioRig, vfioRig } from './vfio-rig.js';
 
 export type { Role } from './vfio-rig.js';

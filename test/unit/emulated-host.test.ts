@@ -1,7 +1,7 @@
 // The emulated host as tests use it: several side by side, limits and rights, failures on demand, and a look inside.
 import assert from 'node:assert/strict';
 import { createEmulatedHost, EmulatedHost, type EmulatedHostOptions } from '../../lib/emulated-host.js';
-import { type Iommufd, openHost } from '../../lib/index.js';
+import { type Iommufd, openHost, type VfioDevice } from '../../lib/index.js';
 
 const ADDRESS = '0000:01:00.0';
 /** An IOVA that the mock's page tables take. */
@@ -195,8 +195,10 @@ describe('emulated host', () => {
     const host = createEmulatedHost();
     const work = () => {
       const iommufd = open(host);
-      const nic = host.openDevice(ADDRESS);
+      const nics: VfioDevice[] = [];
       try {
+        const nic = host.openDevice(ADDRESS);
+        nics.push(nic);
         const device = nic.bind(iommufd);
         const ioas = iommufd.allocIoas();
         ioas.map(ram, { iova: IOVA });
@@ -204,7 +206,7 @@ describe('emulated host', () => {
         ioas.allocHwpt(device, { nestParent: true });
       } finally {
         iommufd.close();
-        nic.close();
+        for (const nic of nics) nic.close();
       }
     };
     const ram = host.allocateMemory(0x4000);

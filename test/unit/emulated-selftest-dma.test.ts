@@ -1,6 +1,7 @@
 // DMA of the emulated mock devices, from their own side, and what their page tables note of it.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { deviceSpec } from '../../lib/emulated/device-options.js';
 import { DirtyPages, GRANULE } from '../../lib/emulated/hardware/selftest/dirty-pages.js';
 import { Machine } from '../../lib/emulated/machine.js';
 import { Host } from '../../lib/host-object.js';
@@ -15,7 +16,7 @@ const EFAULT = -14;
 
 function makeMachine(scatter: boolean): Machine {
   return new Machine({
-    devices: [{ address: ADDRESS, dirtyTracking: true, pasid: false, iommu: true }],
+    devices: [deviceSpec({ address: ADDRESS })],
     memorySize: 256 * 2 ** 20,
     scatter,
     hugePageSizes: [],

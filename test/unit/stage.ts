@@ -10,14 +10,28 @@ import { StubSeam } from './stub-seam.js';
 export const NODE = '/dev/vfio/devices/vfio0';
 const PAGE_0 = 0x10000n;
 
+const DEVICE = uapi.vfio_device_flags.values;
+const PCI_THAT_RESETS = DEVICE.VFIO_DEVICE_FLAGS_PCI | DEVICE.VFIO_DEVICE_FLAGS_RESET;
+const { VFIO_REGION_INFO_FLAG_READ: READ, VFIO_REGION_INFO_FLAG_WRITE: WRITE } = uapi.vfio_region_info_flags.values;
+const { VFIO_REGION_INFO_FLAG_MMAP: MMAP } = uapi.vfio_region_info_flags.values;
+/** The regions of every device here that have a size: BAR 0, and configuration space. */
+const REGIONS = new Map([
+  [0, { size: 0x10000n, flags: READ | WRITE | MMAP }],
+  [7, { size: 0x1000n, flags: READ | WRITE }],
+]);
+
 /** Ids count up from 1, as the kernel's do; every call works. */
 export function agreeable(seam = new StubSeam()): StubSeam {
   let id = 0;
   const next = () => ++id;
   seam.paths.set('/dev/iommu', {}).set(NODE, {});
   seam.on(uapi.IOMMU_DESTROY, 0);
+  /** By IOAS: the page table that an attach made for it. */
+  const pageTables = new Map<number, number | undefined>();
   seam.on(uapi.IOMMU_IOAS_ALLOC, (_, { set }) => {
-    set({ out_ioas_id: next() });
+    const out_ioas_id = next();
+    pageTables.set(out_ioas_id, undefined);
+    set({ out_ioas_id });
     return 0;
   });
   seam.on(uapi.IOMMU_IOAS_MAP, 0).on(uapi.IOMMU_IOAS_MAP_FILE, 0).on(uapi.IOMMU_IOAS_UNMAP, 0);
@@ -56,7 +70,24 @@ export function agreeable(seam = new StubSeam()): StubSeam {
     set({ out_devid: next() });
     return 0;
   });
-  seam.on(uapi.VFIO_DEVICE_ATTACH_IOMMUFD_PT, 0).on(uapi.VFIO_DEVICE_DETACH_IOMMUFD_PT, 0);
+  seam.on(uapi.VFIO_DEVICE_ATTACH_IOMMUFD_PT, (input, { set }) => {
+    if (pageTables.has(input.pt_id)) {
+      const made = pageTables.get(input.pt_id) ?? next();
+      pageTables.set(input.pt_id, made);
+      set({ pt_id: made });
+    }
+    return 0;
+  });
+  seam.on(uapi.VFIO_DEVICE_DETACH_IOMMUFD_PT, 0);
+  seam.on(uapi.VFIO_DEVICE_GET_INFO, (_, { set }) => {
+    set({ flags: PCI_THAT_RESETS, num_regions: 9, num_irqs: 5 });
+    return 0;
+  });
+  seam.on(uapi.VFIO_DEVICE_GET_REGION_INFO, ({ index }, { set }) => {
+    const { size, flags } = REGIONS.get(index) ?? { size: 0n, flags: 0 };
+    set({ size, flags, offset: BigInt(index) << 40n });
+    return index < 8 ? 0 : -22;
+  });
   return seam;
 }
 

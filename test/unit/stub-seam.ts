@@ -15,6 +15,8 @@ export interface Reply<F extends Fields> {
   readonly fd: number;
   /** Changes fields of the struct, as the kernel does. */
   set(fields: Input<F>): void;
+  /** The bytes behind the struct. */
+  tail(length: number): Uint8Array;
   /** What a pointer field points at; an address outside of the arena and all live regions throws. */
   memory(address: bigint, length: number): Uint8Array;
 }
@@ -64,6 +66,9 @@ export class StubSeam implements Seam {
   readonly paths = new Map<string, Entry>();
   readonly prefaults: { offset: number; length: number }[] = [];
   readonly writes: { fd: number; bytes: Uint8Array }[] = [];
+  /** Answers pread and pwrite: how many bytes, or -errno. */
+  onPread: ((position: number, into: Uint8Array) => number) | undefined;
+  onPwrite: ((position: number, from: Uint8Array) => number) | undefined;
   /** Closes of what was not open, or not owned. */
   badCloses = 0;
   /** While true, results of the thread pool wait for `deliver`. */
@@ -88,6 +93,7 @@ export class StubSeam implements Seam {
         result = answer(input, {
           fd,
           set: (fields) => op.layout.encode(view, at, { ...op.layout.decode(view, at), ...fields }),
+          tail: (length) => new Uint8Array(view.buffer, view.byteOffset + at + op.layout.size, length),
           memory: (address, length) => this.memory(address, length),
         });
       }
@@ -221,11 +227,15 @@ export class StubSeam implements Seam {
     this.writes.push({ fd, bytes: this.arena.bytes.slice(at, at + length) });
     return length;
   }
-  pread(): number {
-    throw new Error('not scripted');
+  pread(fd: number, at: number, length: number, position: number): number {
+    if (!this.files.has(fd)) return EBADF;
+    if (this.onPread === undefined) throw new Error('pread is not scripted');
+    return this.onPread(position, this.arena.bytes.subarray(at, at + length));
   }
-  pwrite(): number {
-    throw new Error('not scripted');
+  pwrite(fd: number, at: number, length: number, position: number): number {
+    if (!this.files.has(fd)) return EBADF;
+    if (this.onPwrite === undefined) throw new Error('pwrite is not scripted');
+    return this.onPwrite(position, this.arena.bytes.slice(at, at + length));
   }
 
   allocateMemory({ backing, size }: MemoryRequest): Region | number {

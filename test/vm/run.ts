@@ -95,7 +95,7 @@ async function main(): Promise<number> {
   const lane: Lane = { kernel: values.kernel ?? kernelImage(checkout), timeoutSeconds: Number(values.timeout) };
   if (values.program === undefined) return (await runSuites(names, lane, values)) ? 0 : 1;
   const command = `node ${[values.program, ...positionals].map(quote).join(' ')}\n`;
-  const { well } = await runIn(names.length === 1 ? names[0] ?? 'mock' : 'mock', command, lane);
+  const { well } = await runIn(names.length === 1 ? (names[0] ?? 'mock') : 'mock', command, lane);
   return well ? 0 : 1;
 }
 

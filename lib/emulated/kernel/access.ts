@@ -134,6 +134,7 @@ export class Access extends IommufdObject {
     if (((areaTable.rights[slot] ?? 0) & (how.write ? WRITE : READ)) === 0) return -ERRNO.EPERM;
     const pages = areaTable.pages[slot] ?? 0;
     if (how.write && !iopt.pages.isWritable(pages)) return -ERRNO.EPERM;
+    if (iopt.pages.isDmaBuf(pages)) return -ERRNO.EINVAL;
     if (!this.#context.kernel.allocates()) return -ERRNO.ENOMEM;
     const use = { slot, first: Number(firstByte / PAGE), last: Number(lastByte / PAGE) };
     const rc = iopt.pages.pin(pages, use.first, use.last);

@@ -228,6 +228,16 @@ export class IoPagetable extends AreaMap {
     this.pages.drop(pages);
   }
 
+  /** Memory of a device went: its areas stay, and lead nowhere. */
+  revoked(pages: number): void {
+    const { areaTable } = this;
+    for (let slot = areaTable.first(); slot >= 0; slot = areaTable.next(slot)) {
+      if (areaTable.pages[slot] !== pages) continue;
+      const start = areaTable.startOf(slot);
+      for (const domain of this.#domains) domain.unmapped?.(start, areaTable.lastOf(slot) - start + 1n);
+    }
+  }
+
   // Page tables.
 
   /** A page table follows from now on: everything is pinned for it, or nothing changes. */

@@ -172,6 +172,7 @@ export function ioasNoiommuGetPa(command: Command): number {
   const { iopt } = ioas;
   const slot = iopt.areaTable.at(Number(iova / PAGE), Number(iova % PAGE));
   if (slot < 0) return -ERRNO.ENOENT;
+  if (iopt.pages.isRevoked(iopt.areaTable.pages[slot] ?? 0)) return -ERRNO.EINVAL;
   if (iopt.storageDomain?.tellsPhysical !== true) return -ERRNO.EOPNOTSUPP;
   const run = physicalRun(ioas, iova, iopt.areaTable.lastOf(slot), length);
   command.set64(PHYSICAL.out_phys, BigInt(run.address));

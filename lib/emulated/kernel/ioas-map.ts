@@ -6,6 +6,8 @@ import { iommu_ioas_map, iommu_ioas_map_file, iommu_ioas_unmap } from '../../uap
 import { PAGE_SIZE } from '../memory/backing.js';
 import { READ, WRITE } from './areas.js';
 import type { Command } from './command.js';
+import { DmaBufFile } from './dma-buf.js';
+import type { OpenFile } from './file.js';
 import type { IoPagetable } from './io-pagetable.js';
 import { Ioas } from './ioas.js';
 import { isHighest, isZero, offsetAt, PAGES, pageAt, setPageAt } from './words.js';
@@ -93,20 +95,28 @@ export function ioasMapFile(command: Command): number {
   const file = context.process.files.get(command.s32(FILE.fd));
   if (file === undefined) return -ERRNO.EBADF;
   if (isTooLong(command, FILE.length)) return -ERRNO.EINVAL;
+  if (file instanceof DmaBufFile && !endsWithin(command, file.size)) return -ERRNO.EINVAL;
   if (!context.kernel.allocates()) return -ERRNO.ENOMEM;
   const offset = offsetAt(command, FILE.start);
-  const count = pagesOf(command, FILE.length, offset);
-  const pages = context.pages.fromFile(
-    file,
-    pageAt(command, FILE.start),
-    count,
-    (flags & WRITEABLE) !== 0,
-    context.accountMode,
-  );
+  const pages = pagesOfFile(command, file, offset);
+  if (pages < 0) return pages;
   const rc = place(command, ioas.iopt, flags, pages, offset, FILE.iova, FILE.length, FILE.start);
   if (rc === 0) return isFixed(flags) ? 0 : command.respond(FILE_SIZE);
   context.pages.drop(pages);
   return rc;
+}
+
+/** Whether what is asked for lies in a file of that many bytes. */
+function endsWithin(command: Command, size: number): boolean {
+  return command.get64(FILE.start) + command.get64(FILE.length) <= BigInt(size);
+}
+function pagesOfFile(command: Command, file: OpenFile, offset: number): number {
+  const { pages, accountMode } = command.context;
+  const first = pageAt(command, FILE.start);
+  const count = pagesOf(command, FILE.length, offset);
+  const writable = (command.get(FILE.flags) & WRITEABLE) !== 0;
+  if (file instanceof DmaBufFile) return pages.fromDmaBuf(file, first, count, writable);
+  return pages.fromFile(file, first, count, writable, accountMode);
 }
 
 /** Maps pages at the IOVA that the call names, or at one that it is told. */

@@ -3,7 +3,7 @@ import { ERRNO } from '../../uapi/errno.js';
 import { PAGE_SIZE } from '../memory/backing.js';
 import { Command } from './command.js';
 import { type ArgumentMemory, argumentMemory, type MmioMapping, OpenFile } from './file.js';
-import type { Ioas } from './ioas.js';
+import { Ioas } from './ioas.js';
 import { findIoctl } from './ioctls.js';
 import type { IommuGroup } from './iommu-group.js';
 import type { IommufdGroup } from './iommufd-group.js';
@@ -35,6 +35,9 @@ export class IommufdContext {
   ) {
     this.mmaps = new MmapTable(kernel.dialect);
     this.pages = new PageStore(process);
+    this.pages.onRevoked = (slot) => {
+      for (const object of this.objects.all()) if (object instanceof Ioas) object.iopt.revoked(slot);
+    };
   }
 }
 

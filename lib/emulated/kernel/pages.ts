@@ -3,6 +3,7 @@
 // use it through the same stretch.
 import { ERRNO } from '../../uapi/errno.js';
 import { type Backing, PAGE_SIZE } from '../memory/backing.js';
+import type { DmaBufFile, DmaBufImporter } from './dma-buf.js';
 import type { PinnedPage } from './driver.js';
 import type { OpenFile } from './file.js';
 import { MemoryFile } from './memory-file.js';
@@ -12,6 +13,13 @@ import { grown, Slots } from './slots.js';
 
 /** Who is charged for pinned pages. */
 const CHARGE = { none: 0, user: 1, mm: 2 } as const;
+
+/** Memory of a device: nothing of it is pinned, and nobody is charged. */
+interface DeviceMemory extends DmaBufImporter {
+  readonly file: DmaBufFile;
+  /** The first physical page; undefined once it was revoked. */
+  frame: number | undefined;
+}
 
 export class PageStore {
   readonly #process: Process;
@@ -31,6 +39,10 @@ export class PageStore {
   readonly #files: (OpenFile | undefined)[] = [];
   /** Pins of parts, by slot. */
   readonly #parts = new Map<number, RunCounts>();
+  /** Slots that are dma-bufs. */
+  readonly #dmaBufs = new Map<number, DeviceMemory>();
+  /** Told of the slots whose memory was taken away. */
+  onRevoked: ((slot: number) => void) | undefined;
 
   constructor(process: Process) {
     this.#process = process;
@@ -48,6 +60,23 @@ export class PageStore {
     const slot = this.#take(page, count, writable, mode);
     this.#files[slot] = file.hold();
     return slot;
+  }
+  /** Memory of a device, through a dma-buf, which stays open; -ENODEV (revoked), -EOPNOTSUPP (in several pieces). */
+  fromDmaBuf(file: DmaBufFile, page: number, count: number, writable: boolean): number {
+    const memory: DeviceMemory = { file, frame: undefined, revoke: () => this.#revoke(memory) };
+    const frame = file.attach(memory);
+    if (frame < 0) return frame;
+    memory.frame = frame;
+    const slot = this.#take(page, count, writable, 'user');
+    if (slot < this.#files.length) this.#files[slot] = undefined;
+    file.hold();
+    this.#dmaBufs.set(slot, memory);
+    return slot;
+  }
+  #revoke(memory: DeviceMemory): void {
+    if (memory.frame === undefined) return;
+    memory.frame = undefined;
+    for (const [slot, candidate] of this.#dmaBufs) if (candidate === memory) this.onRevoked?.(slot);
   }
   #take(page: number, count: number, writable: boolean, mode: 'user' | 'mm'): number {
     if (this.#slots.isFull) this.#grow(this.#slots.grow());
@@ -73,7 +102,15 @@ export class PageStore {
       this.#files[slot] = undefined;
       file.release();
     }
+    if (this.#dmaBufs.size > 0) this.#dropDmaBuf(slot);
     this.#slots.give(slot);
+  }
+  #dropDmaBuf(slot: number): void {
+    const memory = this.#dmaBufs.get(slot);
+    if (memory === undefined) return;
+    this.#dmaBufs.delete(slot);
+    memory.file.detach(memory);
+    memory.file.release();
   }
 
   isWritable(slot: number): boolean {
@@ -82,6 +119,14 @@ export class PageStore {
   isFile(slot: number): boolean {
     return this.#files[slot] !== undefined;
   }
+  isDmaBuf(slot: number): boolean {
+    return this.#dmaBufs.has(slot);
+  }
+  /** Memory of a device that it took back. */
+  isRevoked(slot: number): boolean {
+    const memory = this.#dmaBufs.get(slot);
+    return memory !== undefined && memory.frame === undefined;
+  }
   /** The page of the address space, or of the file, that it starts with. */
   startOf(slot: number): number {
     return this.#start[slot] ?? 0;
@@ -89,6 +134,7 @@ export class PageStore {
 
   /** Pins pages from one to another; 0, -EFAULT (nothing lies there), -EINVAL (no memfd), -ENOMEM (over the limit). */
   pin(slot: number, first: number, last: number): number {
+    if (this.#dmaBufs.size > 0 && this.#dmaBufs.has(slot)) return 0;
     const isWhole = first === 0 && last === (this.#count[slot] ?? 0) - 1;
     if (isWhole && this.#parts.size === 0) return this.#pinWhole(slot);
     const parts = this.#parts.get(slot);
@@ -96,6 +142,7 @@ export class PageStore {
     return this.#pinPart(slot, first, last, parts ?? this.#split(slot));
   }
   unpin(slot: number, first: number, last: number): void {
+    if (this.#dmaBufs.size > 0 && this.#dmaBufs.has(slot)) return;
     const parts = this.#parts.size === 0 ? undefined : this.#parts.get(slot);
     if (parts === undefined) {
       const left = (this.#whole[slot] ?? 0) - 1;
@@ -194,7 +241,10 @@ export class PageStore {
 
   /** The physical page behind one that is pinned. */
   frame(slot: number, index: number): number {
-    return this.#backings[slot]?.frame((this.#base[slot] ?? 0) + index) ?? -1;
+    const backing = this.#backings[slot];
+    if (backing !== undefined) return backing.frame((this.#base[slot] ?? 0) + index);
+    const first = this.#dmaBufs.get(slot)?.frame;
+    return first === undefined ? -1 : first + this.startOf(slot) + index;
   }
   pinned(slot: number, index: number): PinnedPage {
     const backing = this.#backings[slot];
@@ -208,6 +258,7 @@ export class PageStore {
    */
   copy(slot: number, byte: number, data: Uint8Array, write: boolean, asDevice: boolean): number {
     if (write && !this.isWritable(slot)) return -ERRNO.EPERM;
+    if (this.isDmaBuf(slot)) return -ERRNO.EINVAL;
     const first = Math.floor(byte / PAGE_SIZE);
     const last = Math.floor((byte + data.length - 1) / PAGE_SIZE);
     if (!this.isFile(slot) && !(asDevice && first !== last)) {

@@ -6,6 +6,16 @@ const FIRST_FRAME = 2 ** 20;
 /** Larger allocations start at a multiple of this many pages (2 MiB), as a kernel with huge pages would place them. */
 const LARGE_PAGES = 512;
 
+/** Registers of devices are found from this page on: behind all memory. */
+const FIRST_WINDOW = 2 ** 38;
+
+/** Registers by physical address: whoever accesses them reaches the device at once. Offsets are within `pages`. */
+export interface MmioWindow {
+  readonly pages: number;
+  read(offset: number, into: Uint8Array): void;
+  write(offset: number, from: Uint8Array): void;
+}
+
 export interface PhysicalOptions {
   /** Bytes of memory the machine has. */
   readonly size: number;
@@ -19,6 +29,9 @@ export class PhysicalMemory implements FrameOwner {
   readonly #backings: Backing[] = [];
   #next = FIRST_FRAME;
   #used = 0;
+  /** By first page, in order. */
+  readonly #windows: { readonly base: number; readonly window: MmioWindow }[] = [];
+  #nextWindow = FIRST_WINDOW;
 
   constructor(options: PhysicalOptions) {
     this.#options = options;
@@ -73,23 +86,44 @@ export class PhysicalMemory implements FrameOwner {
     return low - 1;
   }
 
-  /** Copies bytes at a physical address; false (with part of it copied) where there is no memory. */
+  /** Gives registers physical pages, which they keep; answers the first one. */
+  addWindow(window: MmioWindow): number {
+    const base = this.#nextWindow;
+    this.#nextWindow += window.pages;
+    this.#windows.push({ base, window });
+    return base;
+  }
+
+  /** Copies bytes at a physical address; false (with part of it copied) where there is neither memory nor registers. */
   read(address: number, into: Uint8Array): boolean {
-    return this.#each(address, into, (bytes, part) => part.set(bytes));
+    return this.#each(address, into, false);
   }
   write(address: number, from: Uint8Array): boolean {
-    return this.#each(address, from, (bytes, part) => bytes.set(part));
+    return this.#each(address, from, true);
   }
-  #each(address: number, data: Uint8Array, work: (bytes: Uint8Array, part: Uint8Array) => void): boolean {
+  #each(address: number, data: Uint8Array, write: boolean): boolean {
     for (let done = 0; done < data.length; ) {
       const frame = Math.floor((address + done) / PAGE_SIZE);
       const offset = (address + done) % PAGE_SIZE;
+      const part = data.subarray(done, done + Math.min(PAGE_SIZE - offset, data.length - done));
       const backing = this.find(frame);
-      if (backing === undefined) return false;
-      const length = Math.min(PAGE_SIZE - offset, data.length - done);
-      work(backing.bytes(backing.pageOf(frame) * PAGE_SIZE + offset, length), data.subarray(done, done + length));
-      done += length;
+      if (backing === undefined) {
+        if (!this.#registers(frame, offset, part, write)) return false;
+      } else {
+        const bytes = backing.bytes(backing.pageOf(frame) * PAGE_SIZE + offset, part.length);
+        if (write) bytes.set(part);
+        else part.set(bytes);
+      }
+      done += part.length;
     }
+    return true;
+  }
+  #registers(frame: number, offset: number, part: Uint8Array, write: boolean): boolean {
+    const found = this.#windows.find(({ base, window }) => frame >= base && frame < base + window.pages);
+    if (found === undefined) return false;
+    const at = (frame - found.base) * PAGE_SIZE + offset;
+    if (write) found.window.write(at, part);
+    else found.window.read(at, part);
     return true;
   }
 }

@@ -9,8 +9,16 @@ interface Node {
   open(): OpenFile | number;
 }
 
+/** A file that is made of something else when it is read. */
+interface LiveFile {
+  /** Bytes. */
+  readonly size: number;
+  open(): OpenFile | number;
+}
+
 export class Filesystem {
   readonly #nodes = new Map<string, Node>();
+  readonly #files = new Map<string, LiveFile>();
   readonly #texts = new Map<string, string>();
   readonly #links = new Map<string, string>();
   /** Names in every folder that has any. */
@@ -21,6 +29,10 @@ export class Filesystem {
     this.#nodes.set(path, node);
     this.#enter(path);
   }
+  addFile(path: string, file: LiveFile): void {
+    this.#files.set(path, file);
+    this.#enter(path);
+  }
   addText(path: string, text: string): void {
     this.#texts.set(path, text);
     this.#enter(path);
@@ -28,6 +40,13 @@ export class Filesystem {
   addLink(path: string, target: string): void {
     this.#links.set(path, target);
     this.#enter(path);
+  }
+  /** Takes a path away, and what is below it. */
+  remove(path: string): void {
+    for (const name of this.#folders.get(path) ?? []) this.remove(`${path}/${name}`);
+    for (const kind of [this.#nodes, this.#files, this.#texts, this.#links, this.#folders]) kind.delete(path);
+    const slash = path.lastIndexOf('/');
+    this.#folders.get(path.slice(0, slash) || '/')?.delete(path.slice(slash + 1));
   }
   #enter(path: string): void {
     const slash = path.lastIndexOf('/');
@@ -40,8 +59,8 @@ export class Filesystem {
   }
 
   open(path: string): OpenFile | number {
-    const node = this.#nodes.get(path);
-    if (node !== undefined) return node.open();
+    const file = this.#nodes.get(path) ?? this.#files.get(path);
+    if (file !== undefined) return file.open();
     return this.#folders.has(path) ? -ERRNO.EISDIR : -ERRNO.ENOENT;
   }
   status(path: string): FileStatus | number {
@@ -50,6 +69,8 @@ export class Filesystem {
     const plain = { major: 0, minor: 0, size: 0 };
     if (this.#links.has(path)) return { ...plain, kind: 'link' };
     if (this.#texts.has(path)) return { ...plain, kind: 'file', size: 4096 };
+    const file = this.#files.get(path);
+    if (file !== undefined) return { ...plain, kind: 'file', size: file.size };
     return this.#folders.has(path) ? { ...plain, kind: 'directory' } : -ERRNO.ENOENT;
   }
   readText(path: string): string | number {

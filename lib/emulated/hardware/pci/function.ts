@@ -107,7 +107,12 @@ export class ModelFunction implements PciFunction {
 
   #allBars({ bars, msix: vectors }: FunctionSpec): readonly PciBar[] {
     if (this.#tableBar === undefined) return bars;
-    const table = { index: this.#tableBar, size: messageBarSize(vectors), kind: 'memory32', prefetchable: false } as const;
+    const table = {
+      index: this.#tableBar,
+      size: messageBarSize(vectors),
+      kind: 'memory32',
+      prefetchable: false,
+    } as const;
     return [...bars, table].sort((one, other) => one.index - other.index);
   }
 
@@ -137,7 +142,9 @@ export class ModelFunction implements PciFunction {
     if (this.#table !== undefined && index === this.#tableBar) return this.#table.read(offset, width);
     const value: unknown = this.#model.read(index, offset, width);
     if (typeof value === 'number' || typeof value === 'bigint') return value;
-    throw new TypeError(`the device at ${this.address} answered ${typeof value} to a read, in place of a number or bigint`);
+    throw new TypeError(
+      `the device at ${this.address} answered ${typeof value} to a read, in place of a number or bigint`,
+    );
   }
   #write(index: number, offset: number, width: Width, value: number | bigint): void {
     this.#clock.access();
@@ -210,4 +217,3 @@ export class ModelFunction implements PciFunction {
     this.dmaLogging?.note(iova, length);
   }
 }
-

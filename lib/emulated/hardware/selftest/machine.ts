@@ -1,6 +1,7 @@
 // The machine `selftest`: a mock IOMMU whose devices are made, attached and looked at through IOMMU_TEST_CMD, as on a
 // kernel with CONFIG_IOMMUFD_TEST.
 import { IommufdDevice } from '../../kernel/device.js';
+import type { IommuGroup } from '../../kernel/iommu-group.js';
 import type { IommufdContext } from '../../kernel/iommufd-file.js';
 import type { Kernel } from '../../kernel/kernel.js';
 import { SelftestIommu } from './iommu.js';
@@ -18,6 +19,8 @@ export interface MockDeviceOptions {
   readonly noDirty: boolean;
   /** It has PASIDs (20 bits). */
   readonly pasid: boolean;
+  /** Who it shares its group with; a group of its own if undefined. */
+  readonly group: IommuGroup | undefined;
 }
 
 export class SelftestMachine {
@@ -38,9 +41,9 @@ export class SelftestMachine {
   }
 
   /** A device that is there from the start. */
-  createDevice({ name, noDirty, pasid }: MockDeviceOptions): MockDevice {
+  createDevice({ name, noDirty, pasid, group }: MockDeviceOptions): MockDevice {
     const flags = (noDirty ? FLAGS.MOCK_FLAGS_DEVICE_NO_DIRTY : 0) | (pasid ? FLAGS.MOCK_FLAGS_DEVICE_PASID : 0);
-    return new MockDevice(this.kernel, this.iommu, name, flags);
+    return new MockDevice(this.kernel, this.iommu, name, flags, group);
   }
 
   /** A device that comes and goes; its name has the lowest number that is free. */

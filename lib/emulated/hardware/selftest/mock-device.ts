@@ -49,12 +49,13 @@ export class MockDevice implements IommuDevice {
     readonly iommu: Iommu,
     readonly name: string,
     flags: number,
+    group = new IommuGroup(iommu.blocked),
   ) {
     this.#kernel = kernel;
     this.#flags = flags;
     // A device that says it has 0 bits of PASIDs has one PASID: that of requests without any.
     this.maxPasids = (flags & FLAGS.MOCK_FLAGS_DEVICE_PASID) !== 0 ? 2 ** mock_iommu.values.MOCK_PASID_WIDTH : 1;
-    this.group = new IommuGroup(iommu.blocked);
+    this.group = group;
     this.group.add(this);
   }
 

@@ -90,16 +90,9 @@ export class PciHardware {
   clearMaster(): void {
     this.changeCommand(0, COMMAND_MASTER);
   }
+  /** Whether the function may raise INTx: every function can be told (PCI 2.3). */
   setIntx(enabled: boolean): void {
     this.changeCommand(enabled ? 0 : COMMAND_INTX_DISABLE, enabled ? COMMAND_INTX_DISABLE : 0);
-  }
-  /** Whether the command register can keep the function from raising INTx: the bit can be changed. */
-  get masksIntx(): boolean {
-    const old = this.read(COMMAND, 2);
-    this.write(COMMAND, 2, old ^ COMMAND_INTX_DISABLE);
-    const changed = this.read(COMMAND, 2);
-    this.write(COMMAND, 2, old);
-    return ((old ^ changed) & COMMAND_INTX_DISABLE) !== 0;
   }
   get intxPending(): boolean {
     return (this.read(STATUS, 2) & STATUS_INTERRUPT) !== 0;
@@ -134,8 +127,11 @@ export class PciHardware {
     this.setPower(0);
     const saved = this.save();
     this.write(COMMAND, 2, COMMAND_INTX_DISABLE);
-    reset();
-    this.restore(saved);
+    try {
+      reset();
+    } finally {
+      this.restore(saved);
+    }
   }
 
   get power(): number {

@@ -50,9 +50,7 @@ export function attach(binding: Binding, argument: UserBuffer): number {
   if (typeof call === 'number') return call;
   const { view, withPasid } = call;
   const ptId = view.getUint32(ATTACH.at.pt_id, true);
-  const answer = withPasid
-    ? binding.attachPasid?.(view.getUint32(ATTACH.at.pasid, true), ptId)
-    : binding.attach(ptId);
+  const answer = withPasid ? binding.attachPasid?.(view.getUint32(ATTACH.at.pasid, true), ptId) : binding.attach(ptId);
   if (answer === undefined || answer < 0) return answer ?? -ERRNO.EOPNOTSUPP;
   view.setUint32(ATTACH.at.pt_id, answer, true);
   // The field was read from there: it can be written.

@@ -1,0 +1,85 @@
+// Writes that the kernel does when an eventfd is signalled: doorbells that a guest rings without this process.
+import assert from 'node:assert/strict';
+import { armed, EDU_RAISE } from '../rig/edu-interrupts.js';
+import { refused } from '../rig/suite.js';
+import { type VfioBench, vfioCases } from '../rig/vfio.js';
+
+const needs = 'edu';
+
+/** A device whose register is written when `bell` is signalled, with a cause to interrupt for. */
+function wired(t: VfioBench) {
+  const bell = t.rig.host.createEventfd();
+  t.later(() => bell.close());
+  const bar = t.bound('edu').region('bar0');
+  return { bell, bar };
+}
+
+vfioCases('vfio-ioeventfd', (test) => {
+  test('doorbell', 'signalling the eventfd writes the register', { needs }, async (t) => {
+    const { nic, edu, vector } = armed(t, 'msi');
+    const bell = t.rig.host.createEventfd();
+    t.later(() => bell.close());
+    const write = nic.region('bar0').ioeventfd({ offset: EDU_RAISE, width: 4, value: 5, eventfd: bell });
+    for (let i = 0; i < 2; i++) {
+      bell.signal();
+      assert.equal(await vector.wait(), 1n);
+      assert.equal(edu.status, 5);
+      edu.acknowledge(5);
+      assert.equal(bell.drain(), 0n, 'the kernel took what was counted');
+    }
+    write.close();
+    write.close();
+    bell.signal();
+    assert.deepEqual([edu.status, bell.drain(), vector.drain()], [0, 1n, 0n]);
+  });
+  test('pending', 'what was counted before counts too', { needs }, async (t) => {
+    const { nic, edu, vector } = armed(t, 'msi');
+    const bell = t.rig.host.createEventfd(3);
+    t.later(() => bell.close());
+    nic.region('bar0').ioeventfd({ offset: EDU_RAISE, width: 4, value: 2, eventfd: bell.fd });
+    assert.equal(await vector.wait(), 1n);
+    edu.acknowledge(edu.status);
+  });
+  test('exists', 'the same write cannot be wired twice, another value can', { needs }, (t) => {
+    const { bell, bar } = wired(t);
+    const options = { offset: EDU_RAISE, width: 4, value: 1, eventfd: bell } as const;
+    const first = bar.ioeventfd(options);
+    assert.match(refused('EEXIST', () => bar.ioeventfd(options)).message, /hint/);
+    bar.ioeventfd({ ...options, value: 2 });
+    first.close();
+    bar.ioeventfd(options);
+  });
+  test('refused', 'only eventfds will do', { needs }, (t) => {
+    const { bell, bar } = wired(t);
+    const options = { offset: 0, width: 4, value: 1, eventfd: bell } as const;
+    refused('EINVAL', () => bar.ioeventfd({ ...options, eventfd: t.iommufd.fd }));
+    refused('EBADF', () => bar.ioeventfd({ ...options, eventfd: 0x7fff_ff00 }));
+  });
+  test('config', 'configuration space cannot be written so', { needs }, (t) => {
+    const bell = t.rig.host.createEventfd();
+    t.later(() => bell.close());
+    const config = t.bound('edu').region('config');
+    refused('EINVAL', () => config.ioeventfd({ offset: 4, width: 2, value: 0, eventfd: bell }));
+  });
+  test('misuse', 'places outside of the region and values too large are refused before', { needs }, (t) => {
+    const { bell, bar } = wired(t);
+    const options = { offset: 0, width: 4, value: 1, eventfd: bell } as const;
+    refused('ERR_OUT_OF_RANGE', () => bar.ioeventfd({ ...options, offset: bar.size }));
+    refused('ERR_OUT_OF_RANGE', () => bar.ioeventfd({ ...options, offset: 2 }));
+    refused('ERR_OUT_OF_RANGE', () => bar.ioeventfd({ ...options, value: 2 ** 32 }));
+    refused('ERR_OUT_OF_RANGE', () => bar.ioeventfd({ ...options, width: 3 as 4 }));
+    bell.close();
+    refused('ERR_IOMMUFD_DESTROYED', () => bar.ioeventfd(options));
+  });
+  test('closed', 'ends with the device', { needs }, (t) => {
+    const bell = t.rig.host.createEventfd();
+    t.later(() => bell.close());
+    const nic = t.bound('edu');
+    const write = nic.region('bar0').ioeventfd({ offset: EDU_RAISE, width: 4, value: 1, eventfd: bell });
+    nic.close();
+    assert.equal(write.closed, true);
+    write.close();
+    bell.signal();
+    assert.equal(bell.drain(), 1n);
+  });
+});
