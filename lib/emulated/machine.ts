@@ -2,6 +2,7 @@
 import type { DeviceSpec, MediatedDeviceSpec, PciDeviceSpec } from './device-options.js';
 import { NoiommuDevice } from './hardware/noiommu.js';
 import { physicalDma, translatedDma } from './hardware/pci/dma-port.js';
+import { Firmware } from './hardware/pci/firmware.js';
 import { ModelFunction } from './hardware/pci/function.js';
 import { SelftestMachine } from './hardware/selftest/machine.js';
 import { MockDevice } from './hardware/selftest/mock-device.js';
@@ -62,6 +63,7 @@ export class Machine {
   readonly plugged: readonly PluggedDevice[];
   readonly #filesystem = new Filesystem();
   readonly #groups: Groups;
+  readonly #firmware = new Firmware();
   /** What vfio-pci drives. */
   readonly #drivers = new Map<PciFunction, VfioPci>();
 
@@ -108,7 +110,7 @@ export class Machine {
     const group = this.#groups.of(spec);
     const dev = this.#makeDevice(spec, group?.group);
     const dma = dev instanceof MockDevice ? translatedDma(dev) : physicalDma(this.physical);
-    const fn = new ModelFunction(spec.parts, { address: name, dev, bus, dma, multifunction });
+    const fn = new ModelFunction(spec.parts, { address: name, dev, bus, dma, firmware: this.#firmware, multifunction });
     bus.functions.push(fn);
     addPciDevice(this.#filesystem, fn, group?.number);
     const driver = new VfioPci(this.kernel, fn, this.#drivers);

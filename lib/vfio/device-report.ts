@@ -36,7 +36,7 @@ export interface DeviceReport {
   readonly numaNode: number | undefined;
   /** It has no IOMMU, and VFIO's noiommu mode drives it: only `host.unsafeOpenDevice` opens it. */
   readonly noiommu: boolean;
-  /** Whether nothing is missing: `host.openDevice` and `bind` should work. */
+  /** Whether nothing is missing to open and bind it. Whether another program uses it now, only `bind` tells (EINVAL). */
   readonly ready: boolean;
   /** What is missing, in the order to mend it. */
   readonly missing: readonly MissingThing[];

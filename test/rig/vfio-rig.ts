@@ -39,10 +39,23 @@ const EMULATED: Readonly<Partial<Record<Role, string>>> = {
   pair0: '0000:01:00.0',
   pair1: '0000:01:00.1',
   test: '0000:02:00.0',
+  serial: '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001',
+  serial1: '83b8f4f2-509f-382f-3c1e-e6bfe0fa1002',
 };
 
 function makeEmulatedHost(): EmulatedHost {
-  return createEmulatedHost({ devices: Object.values(EMULATED).map((address) => ({ address })) });
+  const { edu = '', pair0 = '', pair1 = '', test = '', serial = '', serial1 = '' } = EMULATED;
+  return createEmulatedHost({
+    devices: [
+      { address: edu, model: 'edu' },
+      // Functions of one slot that cannot be told apart, as behind QEMU's root port.
+      { address: pair0, model: 'edu', iommuGroup: 100 },
+      { address: pair1, model: 'edu', iommuGroup: 100 },
+      { address: test, model: 'test', pasid: true },
+      { uuid: serial, model: 'serial', ports: 2 },
+      { uuid: serial1, model: 'serial', ports: 2 },
+    ],
+  });
 }
 
 function onEmulatedHost(): VfioRig {
@@ -50,8 +63,8 @@ function onEmulatedHost(): VfioRig {
   return {
     ...emulatedRig(emulated),
     find: (role) => EMULATED[role],
-    requestBack: () => Promise.reject(new Error('the emulated host does not ask for devices yet')),
-    giveBack: () => Promise.resolve(),
+    requestBack: (role) => emulated.requestDevice(EMULATED[role] ?? ''),
+    giveBack: async (role) => emulated.returnDevice(EMULATED[role] ?? ''),
   };
 }
 

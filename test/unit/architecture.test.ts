@@ -143,7 +143,14 @@ describe('public package', () => {
       assert.doesNotMatch(text, new RegExp(`\\b${name}\\b`), name);
     }
     assert.doesNotMatch(text, /export \*|\/uapi\//);
-    assert.deepEqual(Object.keys(main).sort(), ['Host', 'Iommufd', 'IommufdError', 'UsageError', 'VfioDevice', 'openHost']);
+    assert.deepEqual(Object.keys(main).sort(), [
+      'Host',
+      'Iommufd',
+      'IommufdError',
+      'UsageError',
+      'VfioDevice',
+      'openHost',
+    ]);
   });
 
   it('leads to no seam through any property of its objects', () => {

@@ -91,6 +91,17 @@ const SCENARIOS: Readonly<Record<string, () => Kept>> = {
     viommu.mmap().write32(0, 1);
     return { seam };
   },
+  eventfd: () => {
+    const { seam, host } = stage();
+    host.createEventfd();
+    host.createEventfd().close();
+    return { seam };
+  },
+  'waiting for an eventfd': () => {
+    const { seam, host } = stage();
+    void host.createEventfd().wait();
+    return { seam };
+  },
   'dirty bitmap': () => {
     const { seam, parent, ioas } = viommuStage();
     ioas.unsafeMapAddress(0x1000n, { length: 4096n });

@@ -100,6 +100,18 @@ describe('collected without being closed', function () {
     assert.deepEqual(report.end, NOTHING);
   });
 
+  it('an eventfd is warned about, and closed', () => {
+    const report = run('eventfd');
+    assert.deepEqual(warned(report).sort(), ['Eventfd', 'Iommufd']);
+    assert.deepEqual(report.after, NOTHING);
+  });
+
+  it('an eventfd stays while somebody waits for it', () => {
+    const report = run('waiting for an eventfd');
+    assert.deepEqual(warned(report), ['Iommufd']);
+    assert.deepEqual([report.after.fds, report.after.watches], [1, 1]);
+  });
+
   it('the buffer of a dirty bitmap is given back without a word', () => {
     const report = run('dirty bitmap');
     assert.deepEqual([report.warnings, report.after.regions, report.dropped], [[], 0, 1]);

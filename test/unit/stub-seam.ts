@@ -42,6 +42,7 @@ export type Step =
   | 'mapMmio'
   | 'allocateBlock'
   | 'allocateMemory'
+  | 'createEventfd'
   | 'free'
   | 'prefault'
   | 'write';
@@ -252,7 +253,7 @@ export class StubSeam implements Seam {
     return this.failure('mapMmio') ?? new StubRegion(this, 'mmio', length, -1);
   }
   createEventfd(): number {
-    return this.makeFd(true);
+    return this.failure('createEventfd') ?? this.makeFd(true);
   }
   watch(fd: number, onReadable: () => void): Watch | number {
     const failure = this.failure('watch');

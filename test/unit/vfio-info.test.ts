@@ -204,7 +204,11 @@ describe('region info', () => {
     const asked = seam.made('VFIO_DEVICE_GET_REGION_INFO').length;
     assert.equal(nic.regions[0], nic.region('bar0'), 'one object a region');
     assert.equal(seam.made('VFIO_DEVICE_GET_REGION_INFO').length, asked + 1, 'only the hole is asked about again');
-    assert.throws(() => nic.region('vga'), { code: 'EINVAL', syscall: 'VFIO_DEVICE_GET_REGION_INFO', message: /vfio0/ });
+    assert.throws(() => nic.region('vga'), {
+      code: 'EINVAL',
+      syscall: 'VFIO_DEVICE_GET_REGION_INFO',
+      message: /vfio0/,
+    });
   });
 
   it('takes names and indexes, and nothing else', () => {

@@ -149,8 +149,9 @@ export class EduDevice implements DeviceModel {
   }
   #fromMemory(source: bigint, destination: bigint, count: bigint): void {
     if (!isInBuffer(destination, count)) return;
-    const bytes = this.#bus?.dmaRead(source & ADDRESS_MASK, Number(count));
-    if (bytes !== undefined) this.#buffer.set(bytes, Number(destination - BUFFER));
+    // What is refused reads as zeros, on QEMU's bus.
+    const bytes = this.#bus?.dmaRead(source & ADDRESS_MASK, Number(count)) ?? new Uint8Array(Number(count));
+    this.#buffer.set(bytes, Number(destination - BUFFER));
   }
 
   #raise(bits: number): void {

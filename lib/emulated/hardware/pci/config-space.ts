@@ -46,7 +46,7 @@ export class ConfigSpace {
     this.#writable = new Uint8Array(layout.size);
     this.#view = new DataView(this.#bytes.buffer);
     this.#placeHeader(layout);
-    for (const bar of layout.bars) this.#placeBar(bar);
+    for (const bar of layout.bars) this.#addBar(bar);
     this.#placeCapabilities(layout.capabilities);
     if (layout.size > FIRST_EXTENDED) this.#placeExtended(layout.extended);
     this.#initial = this.#bytes.slice();
@@ -69,7 +69,7 @@ export class ConfigSpace {
     this.#allowWrites(0x0c, 1, 0xff);
     this.#allowWrites(0x3c, 1, 0xff);
   }
-  #placeBar(bar: PciBar): void {
+  #addBar(bar: PciBar): void {
     const at = BARS + 4 * bar.index;
     this.#view.setUint32(at, barFlags(bar), true);
     // The bits below the size read as 0, whatever is written: that tells the size.
@@ -122,6 +122,12 @@ export class ConfigSpace {
       const old = this.#bytes[offset + i] ?? 0;
       this.#bytes[offset + i] = (old & ~mask) | ((value >>> (8 * i)) & mask);
     }
+  }
+  /** Gives a BAR its address. */
+  placeBar({ index, kind }: PciBar, address: number): void {
+    const at = BARS + 4 * index;
+    this.write(at, 4, address % 2 ** 32);
+    if (kind === 'memory64') this.write(at + 4, 4, Math.floor(address / 2 ** 32));
   }
   /** The function itself changes bits of a 16-bit register. */
   setBits(offset: number, bits: number, on: boolean): void {

@@ -15,6 +15,7 @@ import { DeviceClock } from './clock.js';
 import { COMMAND, COMMAND_BUS_MASTER, ConfigSpace } from './config-space.js';
 import { DmaLog } from './dma-log.js';
 import type { DmaPort } from './dma-port.js';
+import type { Firmware } from './firmware.js';
 import { FunctionInterrupts } from './interrupts.js';
 import { MessageTable, messageBarSize } from './message-table.js';
 import type { BusDmaOptions, DeviceBus, DeviceIdentity, DeviceModel, ModelBar } from './model.js';
@@ -40,6 +41,7 @@ export interface Slot {
   readonly dev: IommuDevice;
   readonly bus: PciBus;
   readonly dma: DmaPort;
+  readonly firmware: Firmware;
   /** Others are in the same slot. */
   readonly multifunction: boolean;
 }
@@ -97,6 +99,7 @@ export class ModelFunction implements PciFunction {
       capabilities: capabilities(spec, this.#tableBar, this.#table),
       extended: [errorReporting(), ...(spec.pasidWidth > 0 ? [pasids(spec.pasidWidth)] : [])],
     });
+    for (const bar of this.bars) this.#config.placeBar(bar, slot.firmware.place(bar));
     this.#interrupts = new FunctionInterrupts(this.#config, this.#table, (...how) => this.onInterrupt?.(...how));
     this.functionReset = spec.resettable ? () => this.busReset() : undefined;
     this.vectors = { intx: spec.intx ? 1 : 0, msi: spec.msi, msix: spec.msix };

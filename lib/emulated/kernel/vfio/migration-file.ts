@@ -4,7 +4,7 @@ import { ERRNO } from '../../../uapi/errno.js';
 import { vfio_precopy_info_flags } from '../../../uapi/vfio-constants.js';
 import { VFIO_MIG_GET_PRECOPY_INFO } from '../../../uapi/vfio-ioctls.js';
 import { vfio_precopy_info } from '../../../uapi/vfio-structs.js';
-import { type ArgumentMemory, OpenFile } from '../file.js';
+import { type ArgumentMemory, type MmioMapping, OpenFile } from '../file.js';
 import type { Process } from '../process.js';
 import type { UserBuffer } from './driver.js';
 import { addressBuffer, argumentBuffer } from './user-buffer.js';
@@ -23,6 +23,10 @@ abstract class MigrationFile extends OpenFile {
   }
   override pwrite(): number {
     return -ERRNO.ESPIPE;
+  }
+  /** It lacks one of the rights that a mapping to read and write takes: nobody asks whether it could be mapped. */
+  override mmap(): MmioMapping | number {
+    return -ERRNO.EACCES;
   }
   protected override closed(): void {
     this.disabled = true;

@@ -1,0 +1,521 @@
+// A hand-over and an adoption, with one object of every kind: on an emulated host, where both sides are this process.
+import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { createEmulatedHost, type EmulatedHost, mock } from '../../lib/emulated-host.js';
+import type { AdoptedIommufd, CallTrace, HandoverState } from '../../lib/index.js';
+import { FaultQueue } from '../../lib/objects/fault-queue.js';
+import { HwQueue } from '../../lib/objects/hw-queue.js';
+import { HwptNested } from '../../lib/objects/hwpt-nested.js';
+import { HwptPaging } from '../../lib/objects/hwpt-paging.js';
+import { Vdevice } from '../../lib/objects/vdevice.js';
+import { Veventq } from '../../lib/objects/veventq.js';
+import { Viommu } from '../../lib/objects/viommu.js';
+import { hostSeam } from '../../lib/unsafe.js';
+import { codeOf } from './stage.js';
+
+const NIC = '0000:01:00.0';
+const IOVA = 0x4000_0000n;
+const SIZE = 0x10000;
+
+function machine() {
+  const host = createEmulatedHost({ devices: [{ address: NIC }, { address: '0000:02:00.0', pasid: true }] });
+  const iommufd = host.openIommufd();
+  const nic = host.openDevice(NIC);
+  return { host, iommufd, nic, device: nic.bind(iommufd), ram: host.allocateMemory(SIZE) };
+}
+type Machine = ReturnType<typeof machine>;
+
+/** One object of every kind, attached, mapped and with an event that waits. */
+function whole() {
+  const base = machine();
+  const { iommufd, device, ram, host } = base;
+  const ioas = iommufd.allocIoas();
+  ioas.map(ram, { iova: IOVA });
+  const parent = ioas.allocHwpt(device, { nestParent: true, dirtyTracking: true });
+  const viommu = parent.allocViommu(device, mock.viommu(7));
+  const vdevice = viommu.allocVdevice(device, { virtId: 0x99n });
+  const veventq = viommu.allocVeventq({ depth: 4, ...mock.veventq() });
+  const queue = viommu.allocHwQueue({ index: 0, iova: IOVA, length: 0x1000, ...mock.hwQueue() });
+  const faultQueue = iommufd.allocFaultQueue();
+  const nested = viommu.allocNestedHwpt(device, { ...mock.nested(), faultQueue });
+  device.attach(nested);
+  host.device(NIC).raiseEvent();
+  return { ...base, ioas, parent, viommu, vdevice, veventq, queue, faultQueue, nested };
+}
+
+/** What is alive of an adoption, ended at the end. */
+function end({ iommufd, memories }: AdoptedIommufd, host: EmulatedHost, before: unknown): void {
+  iommufd.close();
+  for (const memory of memories) memory.free();
+  assert.deepEqual(host.inspect(), before, 'something was left behind');
+}
+
+/** As another process gets it. */
+function sent(state: HandoverState): HandoverState {
+  return JSON.parse(JSON.stringify(state));
+}
+
+/** The names of the calls that the kernel got during work. */
+function callsOf(work: () => void): string[] {
+  const names: string[] = [];
+  const listen = (message: unknown) => names.push((message as CallTrace).syscall);
+  subscribe('iommufd:call', listen);
+  try {
+    work();
+  } finally {
+    unsubscribe('iommufd:call', listen);
+  }
+  return names;
+}
+
+/** The state with one value changed, by its way: 'objects.0.id'. */
+function changed(state: HandoverState, way: string, value: unknown): HandoverState {
+  const copy: HandoverState = sent(state);
+  const names = way.split('.');
+  const last = names.pop() ?? '';
+  const place = names.reduce((at: object, name) => Reflect.get(at, name), copy);
+  Reflect.set(place, last, value);
+  return copy;
+}
+
+describe('live update', () => {
+  let empty: ReturnType<EmulatedHost['inspect']>;
+  /** A machine that nothing was opened on. */
+  const blank = () => createEmulatedHost({ devices: [{ address: NIC }, { address: '0000:02:00.0', pasid: true }] });
+  before(() => {
+    empty = blank().inspect();
+  });
+
+  describe('of everything there is', () => {
+    it('goes on by the same ids, with nothing unmapped, detached or destroyed', () => {
+      const old = whole();
+      const { host } = old;
+      const kernel = host.inspect().iommufds[0];
+      const ids = old.iommufd.objects.map(({ id, type }) => ({ id, type }));
+      const calls = callsOf(() => {
+        const handover = old.iommufd.handOver({ memories: [old.ram] });
+        const adopted = host.adoptIommufd(sent(handover.state), handover.fds);
+        handover.complete();
+        assert.deepEqual(
+          [...adopted.objects.values()].map(({ id, type }) => ({ id, type })),
+          ids,
+        );
+        assert.deepEqual(host.inspect().iommufds, [kernel], 'the kernel has what it had');
+        adopted.iommufd.changeProcess();
+        const { ioases, devices, memories } = adopted;
+        assert.equal(devices[0]?.name, NIC);
+        assert.equal(ioases[0]?.mappingCount, 1);
+        assert.equal(memories[0]?.mappings, 1);
+        end(adopted, host, empty);
+      });
+      const first = calls.indexOf('IOMMU_IOAS_CHANGE_PROCESS');
+      const before = calls.slice(0, first);
+      assert.deepEqual(
+        before.filter((name) => name !== 'VFIO_DEVICE_GET_INFO'),
+        [],
+        'nothing was asked that changes anything',
+      );
+    });
+
+    it('gives objects that can do what they could', () => {
+      const old = whole();
+      const { host } = old;
+      const ids = { nested: old.nested.id, parent: old.parent.id, queue: old.queue.id, events: old.veventq.id };
+      const handover = old.iommufd.handOver({ memories: [old.ram] });
+      const adopted = host.adoptIommufd(sent(handover.state), handover.fds);
+      handover.complete();
+      const { devices, memories, objects, ioases } = adopted;
+      const device = devices[0]?.device;
+      const [nested, parent] = [objects.get(ids.nested), objects.get(ids.parent)];
+      const [queue, events] = [objects.get(ids.queue), objects.get(ids.events)];
+      assert(nested instanceof HwptNested && parent instanceof HwptPaging);
+      assert(queue instanceof HwQueue && events instanceof Veventq);
+      assert(nested.parent instanceof Viommu);
+      assert.equal(device?.attachedTo(), nested);
+      assert(nested.parents.some((held) => held instanceof FaultQueue));
+      assert.equal(nested.parent.hwpt, parent);
+      assert([...objects.values()].some((object) => object instanceof Vdevice && object.virtId === 0x99n));
+      assert.equal(events.drain().length, 1, 'the event that waited');
+      // What holds what is known: the kernel would say EBUSY without a reason.
+      assert.throws(() => parent.destroy(), { code: 'EBUSY', message: /held by viommu/ });
+      const mmio = queue.mmap();
+      assert.equal(mmio.read32(0), 7);
+      mmio.unmap();
+      memories[0]?.write(0, Buffer.from('after'));
+      assert.equal(Buffer.from(host.device(NIC).dmaRead(IOVA, 5)).toString(), 'after');
+      parent.setDirtyTracking(true);
+      host.device(NIC).dmaWrite(IOVA + 0x3000n, Uint8Array.of(1));
+      using bitmap = parent.dirtyBitmap({ iova: IOVA, length: SIZE });
+      assert.deepEqual(
+        [...bitmap.read().ranges()].map(({ iova }) => iova),
+        [IOVA],
+        'the page around it: the memory is mapped by one large page',
+      );
+      device?.detach();
+      bitmap.free();
+      assert.equal(ioases[0]?.allocHwpt(devices[0]?.device ?? assert.fail()).ioas, ioases[0]);
+      end(adopted, host, empty);
+    });
+
+    it('can be done again and again', () => {
+      const old = whole();
+      const { host } = old;
+      let handover = old.iommufd.handOver({ memories: [old.ram] });
+      const first = sent(handover.state);
+      let adopted = host.adoptIommufd(first, handover.fds);
+      for (let i = 0; i < 3; i++) {
+        handover.complete();
+        handover = adopted.iommufd.handOver({ memories: adopted.memories });
+        assert.deepEqual(sent(handover.state), first);
+        adopted = host.adoptIommufd(sent(handover.state), handover.fds);
+      }
+      handover.complete();
+      end(adopted, host, empty);
+    });
+  });
+
+  describe('in the process that goes', () => {
+    const frozen = (old: Machine) => {
+      const ioas = old.iommufd.allocIoas();
+      const iova = ioas.map(old.ram, { iova: IOVA });
+      return { ...old, ioas, iova, handover: old.iommufd.handOver({ memories: [old.ram] }) };
+    };
+    const finish = ({ iommufd, ram, nic, host }: Machine) => {
+      iommufd.close();
+      nic.close();
+      ram.free();
+      assert.deepEqual(host.inspect(), empty);
+    };
+
+    it('lets nothing ask the kernel until it is complete or aborted', () => {
+      const { iommufd, ioas, device, nic, ram, iova, handover, host } = frozen(machine());
+      const works: (() => unknown)[] = [
+        () => ioas.map(ram),
+        () => ioas.unmap(iova, ram.size),
+        () => ioas.destroy(),
+        () => iommufd.allocIoas(),
+        () => iommufd.changeProcess(),
+        () => iommufd.close(),
+        () => iommufd.handOver(),
+        () => device.attach(ioas),
+        () => device.destroy(),
+        () => nic.close(),
+        () => nic[Symbol.dispose](),
+      ];
+      for (const work of works) assert.equal(codeOf(work), 'ERR_IOMMUFD_BUSY', String(work));
+      ram.write(0, Uint8Array.of(1));
+      assert.deepEqual([ioas.destroyed, iommufd.closed, handover.status], [false, false, 'pending']);
+      handover.abort();
+      ioas.unmap(iova, ram.size);
+      finish({ iommufd, ram, nic, device, host });
+    });
+
+    it('goes on after an abort as before', () => {
+      const old = frozen(machine());
+      old.handover.abort();
+      assert.equal(old.handover.status, 'aborted');
+      for (const again of [() => old.handover.abort(), () => old.handover.complete()]) {
+        assert.equal(codeOf(again), 'ERR_IOMMUFD_UNAVAILABLE');
+      }
+      old.device.attach(old.ioas);
+      old.ram.write(0, Uint8Array.of(42));
+      assert.deepEqual(old.host.device(NIC).dmaRead(old.iova, 1), Uint8Array.of(42));
+      old.iommufd.changeProcess();
+      finish(old);
+    });
+
+    it('has nothing left after it is complete', () => {
+      const old = frozen(machine());
+      const { iommufd, ioas, device, nic, ram, handover, host } = old;
+      handover.complete();
+      assert.deepEqual(
+        [iommufd.closed, ioas.destroyed, device.destroyed, ram.freed, handover.status],
+        [true, true, true, true, 'completed'],
+      );
+      for (const work of [() => ioas.unmapAll(), () => iommufd.allocIoas(), () => nic.region('bar0'), () => ram.fd]) {
+        assert.equal(codeOf(work), 'ERR_IOMMUFD_DESTROYED', String(work));
+      }
+      iommufd.close();
+      nic.close();
+      ioas[Symbol.dispose]();
+      // Nobody went on: the files were the last.
+      assert.deepEqual(host.inspect(), empty);
+    });
+
+    it('keeps memory that is freed meanwhile until the end, so that its fd stays what it is', () => {
+      const old = frozen(machine());
+      old.ram.free();
+      const adopted = old.host.adoptIommufd(sent(old.handover.state), old.handover.fds);
+      old.handover.complete();
+      end(adopted, old.host, empty);
+    });
+
+    it('takes along what is mapped beside what was named, each once', () => {
+      const old = machine();
+      const [a, b] = [old.iommufd.allocIoas(), old.iommufd.allocIoas()];
+      const other = old.host.allocateMemory(0x4000);
+      a.map(other, { iova: IOVA, offset: 0x1000, length: 0x2000, writable: false });
+      b.copy(a, { sourceIova: IOVA + 0x1000n, length: 0x1000, iova: IOVA, writable: false });
+      a.map(old.ram);
+      const handover = old.iommufd.handOver({ memories: [old.ram] });
+      assert.deepEqual(
+        handover.state.memories.map(({ size }) => size),
+        [SIZE, 0x4000],
+      );
+      const adopted = old.host.adoptIommufd(sent(handover.state), handover.fds);
+      handover.complete();
+      other.free();
+      assert.deepEqual(
+        adopted.memories.map(({ mappings, backing }) => ({ mappings, backing })),
+        [
+          { mappings: 1, backing: 'memfd' },
+          { mappings: 2, backing: 'memfd' },
+        ],
+      );
+      assert.deepEqual(
+        adopted.memories[1] &&
+          sent(adopted.iommufd.handOver().state).objects.flatMap((object) =>
+            object.type === 'ioas'
+              ? object.mappings.map(({ offset, length, access }) => [offset, length, access & 6])
+              : [],
+          ),
+        [
+          [0x1000, '0x2000', 4],
+          [0, '0x10000', 6],
+          [0x2000, '0x1000', 4],
+        ],
+        'where in its memory each lies, and what devices may do',
+      );
+    });
+
+    it('keeps in doubt what an unmapping may have taken', () => {
+      const old = frozen(machine());
+      old.handover.abort();
+      assert.equal(
+        codeOf(() => old.ioas.unmap(old.iova - 0x1000n, SIZE + 0x1001)),
+        'ok',
+      );
+      const iova = old.ioas.map(old.ram);
+      const half = old.ioas.map(old.ram);
+      assert.equal(
+        codeOf(() => old.ioas.unmap(iova, SIZE + 0x1000)),
+        'ENOENT',
+        String(half),
+      );
+      const handover = old.iommufd.handOver();
+      const objects = handover.state.objects.flatMap((object) => (object.type === 'ioas' ? object.mappings : []));
+      assert.deepEqual(
+        objects.map(({ sure }) => sure),
+        [false, true],
+      );
+      const adopted = old.host.adoptIommufd(sent(handover.state), handover.fds);
+      const [ioas] = adopted.ioases;
+      assert.equal(ioas?.mappingCount, 2);
+      assert.equal(ioas.unmapAll(), BigInt(SIZE), 'the first was taken');
+      assert.equal(ioas.mappingCount, 0);
+      handover.complete();
+      old.ram.free();
+      end(adopted, old.host, empty);
+    });
+
+    it('names what cannot be handed over, with nothing changed', () => {
+      const old = whole();
+      const anonymous = old.host.allocateMemory(0x1000, { backing: 'anonymous' });
+      const iova = old.ioas.map(anonymous);
+      assert.throws(() => old.iommufd.handOver(), {
+        code: 'ERR_IOMMUFD_UNAVAILABLE',
+        message: new RegExp(`ioas ${old.ioas.id} maps something at 0x${iova.toString(16)} that is not a file`),
+      });
+      assert.throws(() => old.iommufd.handOver({ memories: [anonymous] }), {
+        code: 'ERR_IOMMUFD_UNAVAILABLE',
+      });
+      old.ioas.unmap(iova, anonymous.size);
+      assert.throws(() => old.iommufd.handOver({ memories: [old.ram, anonymous] }), {
+        code: 'ERR_INVALID_ARG_TYPE',
+        message: /memories\[1\]/,
+      });
+      const reading = old.veventq.read();
+      assert.throws(() => old.iommufd.handOver(), { message: /veventq \d+ is being read/ });
+      void reading.return?.();
+      old.ioas.unsafeMapAddress(old.ram.address, { length: SIZE });
+      assert.throws(() => old.iommufd.handOver(), { message: /not a file/ });
+      old.device.detach();
+      assert.equal(old.iommufd.allocIoas().destroyed, false, 'nothing is frozen');
+      old.iommufd.close();
+      old.ram.free();
+      anonymous.free();
+      assert.deepEqual(old.host.inspect(), empty);
+    });
+
+    it('waits for what is on the thread pool', async () => {
+      const old = machine();
+      const ioas = old.iommufd.allocIoas();
+      const mapping = ioas.mapAsync(old.ram);
+      await new Promise((resolve) => setImmediate(resolve));
+      if (ioas.mappingCount === 0)
+        assert.equal(
+          codeOf(() => old.iommufd.handOver()),
+          'ERR_IOMMUFD_BUSY',
+        );
+      await mapping;
+      old.iommufd.handOver().complete();
+      old.ram.free();
+      assert.deepEqual(old.host.inspect(), empty);
+    });
+
+    it('knows its options, and takes memory of its own host', () => {
+      const old = machine();
+      const misspelt: object = { memory: [old.ram] };
+      assert.equal(
+        codeOf(() => old.iommufd.handOver(misspelt)),
+        'ERR_UNKNOWN_OPTION',
+      );
+      const other = blank().allocateMemory(0x1000);
+      assert.equal(
+        codeOf(() => old.iommufd.handOver({ memories: [other] })),
+        'ERR_IOMMUFD_FOREIGN_HOST',
+      );
+      const wrong: Iterable<never> = [undefined as never];
+      assert.equal(
+        codeOf(() => old.iommufd.handOver({ memories: wrong })),
+        'ERR_INVALID_ARG_TYPE',
+      );
+      old.ram.free();
+      assert.equal(
+        codeOf(() => old.iommufd.handOver({ memories: [old.ram] })),
+        'ERR_IOMMUFD_DESTROYED',
+      );
+      other.free();
+      old.iommufd.close();
+      assert.deepEqual(old.host.inspect(), empty);
+    });
+  });
+
+  describe('in the process that goes on', () => {
+    it('leaves nothing behind where the state makes no sense, and can try again', () => {
+      const old = whole();
+      const { host } = old;
+      const handover = old.iommufd.handOver({ memories: [old.ram] });
+      const before = host.inspect();
+      const { objects } = handover.state;
+      const place = (type: string) => objects.findIndex((object) => object.type === type);
+      const wrong: [string, unknown, string][] = [
+        ['version', 2, 'ERR_IOMMUFD_UNAVAILABLE'],
+        ['version', '1', 'ERR_INVALID_ARG_TYPE'],
+        ['host', 'kernel', 'ERR_IOMMUFD_FOREIGN_HOST'],
+        ['memories', {}, 'ERR_INVALID_ARG_TYPE'],
+        ['memories.0.fd', 99, 'ERR_IOMMUFD_UNAVAILABLE'],
+        ['memories.0.fd', 0, 'EINVAL'],
+        ['memories.0.size', SIZE * 2, 'EINVAL'],
+        ['memories.0.size', -1, 'ERR_OUT_OF_RANGE'],
+        ['memories.0.backing', 'anonymous', 'ERR_OUT_OF_RANGE'],
+        ['objects', null, 'ERR_INVALID_ARG_TYPE'],
+        ['objects.0', 7, 'ERR_INVALID_ARG_TYPE'],
+        ['objects.0.type', 'access', 'ERR_OUT_OF_RANGE'],
+        ['objects.0.id', 2 ** 32, 'ERR_OUT_OF_RANGE'],
+        ['objects.1.id', objects[0]?.id, 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('device')}.fd`, 0, 'ENOTTY'],
+        [`objects.${place('device')}.name`, 7, 'ERR_INVALID_ARG_TYPE'],
+        [`objects.${place('device')}.attachments.0.to`, 0xffff, 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('device')}.attachments.0.pasid`, 0, 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('ioas')}.complete`, 'yes', 'ERR_INVALID_ARG_TYPE'],
+        [`objects.${place('ioas')}.mappings.0.iova`, '4000', 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('ioas')}.mappings.0.iova`, '0x1'.padEnd(40, '0'), 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('ioas')}.mappings.0.memory`, 1, 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('ioas')}.mappings.0.offset`, 1, 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('hwpt-paging')}.ioas`, old.device.id, 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('hwpt-nested')}.parent`, old.ioas.id, 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('hwpt-nested')}.faultQueue`, old.ioas.id, 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('viommu')}.hwpt`, old.nested.id, 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('viommu')}.data.0`, 256, 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('viommu')}.data`, Array(5000).fill(0), 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('veventq')}.payload`, 2 ** 20, 'ERR_OUT_OF_RANGE'],
+        [`objects.${place('veventq')}.fd`, 1000, 'ERR_IOMMUFD_UNAVAILABLE'],
+        [`objects.${place('hw-queue')}.viommu`, 0, 'ERR_OUT_OF_RANGE'],
+      ];
+      for (const [way, value, code] of wrong) {
+        const state = changed(handover.state, way, value);
+        assert.equal(
+          codeOf(() => host.adoptIommufd(state, handover.fds)),
+          code,
+          `${way} = ${JSON.stringify(value)}`,
+        );
+        assert.deepEqual(host.inspect(), before, `${way} left something behind`);
+      }
+      const nothing: unknown = undefined;
+      assert.equal(
+        codeOf(() => host.adoptIommufd(nothing as HandoverState, handover.fds)),
+        'ERR_INVALID_ARG_TYPE',
+      );
+      assert.equal(
+        codeOf(() => host.adoptIommufd(handover.state, nothing as number[])),
+        'ERR_INVALID_ARG_TYPE',
+      );
+      assert.equal(
+        codeOf(() => host.adoptIommufd(handover.state, [])),
+        'ERR_IOMMUFD_UNAVAILABLE',
+      );
+      assert.equal(
+        codeOf(() => host.adoptIommufd(handover.state, [2 ** 29])),
+        'EBADF',
+      );
+      const [memory = -1] = handover.fds.slice(1);
+      assert.equal(
+        codeOf(() => host.adoptIommufd(handover.state, [memory])),
+        'ENOTTY',
+      );
+      assert.deepEqual(host.inspect(), before);
+      const adopted = host.adoptIommufd(sent(handover.state), handover.fds);
+      handover.complete();
+      end(adopted, host, empty);
+    });
+
+    it('leaves nothing behind where a file cannot be opened half-way', () => {
+      const old = whole();
+      const seam = hostSeam(old.host);
+      const handover = old.iommufd.handOver({ memories: [old.ram] });
+      const before = old.host.inspect();
+      const { duplicate, importMemory, watch } = seam;
+      for (const [name, real] of Object.entries({ duplicate, importMemory, watch })) {
+        for (let works = 0; ; works++) {
+          let left = works;
+          // EMFILE from some call on.
+          Object.defineProperty(seam, name, {
+            configurable: true,
+            value: (...args: never[]) => (left-- > 0 ? Reflect.apply(real, seam, args) : -24),
+          });
+          const code = codeOf(() => {
+            const { iommufd, memories } = old.host.adoptIommufd(handover.state, handover.fds);
+            iommufd.handOver({ memories }).complete();
+          });
+          Reflect.deleteProperty(seam, name);
+          if (code === 'ok') {
+            assert(works > 0, `${name} was never called`);
+            break;
+          }
+          assert.equal(code, 'EMFILE');
+          assert.deepEqual(old.host.inspect(), before, `${name} ${works}`);
+        }
+      }
+      handover.abort();
+      old.iommufd.close();
+      old.ram.free();
+    });
+
+    it('closes fds that nobody else owns', () => {
+      const old = machine();
+      const seam = hostSeam(old.host);
+      const handover = old.iommufd.handOver({ memories: [old.ram] });
+      // What another process finds: files of its own that no object has.
+      const fds = handover.fds.map((fd) => {
+        const copy = seam.duplicate(fd);
+        seam.disown(copy);
+        return copy;
+      });
+      const adopted = old.host.adoptIommufd(handover.state, fds);
+      handover.complete();
+      for (const fd of fds) assert.equal(seam.own(fd), -9, 'EBADF: closed');
+      end(adopted, old.host, empty);
+    });
+  });
+});
