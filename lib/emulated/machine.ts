@@ -17,6 +17,7 @@ import { SerialDevice } from './kernel/vfio-mdev/serial.js';
 import type { PciFunction } from './kernel/vfio-pci/function.js';
 import { VfioPci } from './kernel/vfio-pci/vfio-pci.js';
 import { LocalAddressSpace } from './memory/address-space.js';
+import { ModelFaults } from './memory/faults.js';
 import { PhysicalMemory } from './memory/physical.js';
 import { type Bus, busOf, Groups, slotOf } from './places.js';
 import { FdTable } from './process/fd-table.js';
@@ -64,6 +65,7 @@ export class Machine {
   readonly #filesystem = new Filesystem();
   readonly #groups: Groups;
   readonly #firmware = new Firmware();
+  readonly #faults = new ModelFaults();
   /** What vfio-pci drives. */
   readonly #drivers = new Map<PciFunction, VfioPci>();
 
@@ -78,8 +80,9 @@ export class Machine {
     this.#groups = new Groups(spec.devices, this.selftest.iommu.blocked);
     this.plugged = this.#plugAll(spec.devices);
     const { physical, files } = this;
-    const filesystem = this.#filesystem;
-    this.seam = new EmulatedSeam({ physical, memory, files, filesystem, hugePageSizes: spec.hugePageSizes });
+    const { hugePageSizes } = spec;
+    const [filesystem, faults] = [this.#filesystem, this.#faults];
+    this.seam = new EmulatedSeam({ physical, memory, files, filesystem, hugePageSizes, faults });
   }
 
   #addNodes(filesystem: Filesystem): void {
@@ -110,7 +113,15 @@ export class Machine {
     const group = this.#groups.of(spec);
     const dev = this.#makeDevice(spec, group?.group);
     const dma = dev instanceof MockDevice ? translatedDma(dev) : physicalDma(this.physical);
-    const fn = new ModelFunction(spec.parts, { address: name, dev, bus, dma, firmware: this.#firmware, multifunction });
+    const fn = new ModelFunction(spec.parts, {
+      address: name,
+      dev,
+      bus,
+      dma,
+      firmware: this.#firmware,
+      faults: this.#faults,
+      multifunction,
+    });
     bus.functions.push(fn);
     addPciDevice(this.#filesystem, fn, group?.number);
     const driver = new VfioPci(this.kernel, fn, this.#drivers);

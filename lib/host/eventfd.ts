@@ -10,10 +10,15 @@ const COUNTER_SIZE = 8;
 /** The largest sum that a counter may come to. */
 const MOST = 0xffff_ffff_ffff_fffen;
 
-const collected = new FinalizationRegistry<EventSource>((source) => {
-  process.emitWarning('an Eventfd was collected without close()', { code: 'IOMMUFD_COLLECTED' });
+const collected = new FinalizationRegistry<{ source: EventSource; owner: Owner }>(({ source, owner }) => {
+  if (owner === 'caller') {
+    process.emitWarning('an Eventfd was collected without close()', { code: 'IOMMUFD_COLLECTED' });
+  }
   source.close();
 });
+
+/** Who closes it: whoever made it, or the device whose interrupt it is. */
+type Owner = 'caller' | 'device';
 
 let seamOf: (eventfd: Eventfd) => Seam;
 let fdOf: (eventfd: Eventfd) => number;
@@ -29,11 +34,11 @@ export class Eventfd {
   }
 
   /** Not for callers: use `host.createEventfd`. */
-  constructor(source: EventSource, what: string) {
+  constructor(source: EventSource, what: string, owner: Owner) {
     this.#source = source;
     const parse = (view: DataView, at: number) => [view.getBigUint64(at, true)];
     this.#reader = new EventReader<bigint>(source, COUNTER_SIZE, what, parse, this);
-    collected.register(this, source, this);
+    collected.register(this, { source, owner }, this);
   }
 
   /** The file descriptor, non-blocking: for KVM's irqfd and ioeventfd, or another event loop. Owned by this object. */
@@ -122,14 +127,20 @@ export class Eventfd {
   }
 }
 
-/**
- * `host.createEventfd`.
- * @param initial what the counter starts with
- */
-export function createEventfd(seam: Seam, initial = 0, what = 'this eventfd'): Eventfd {
-  const fd = seam.createEventfd(toU32(initial, 'initial'));
+/** `host.createEventfd`. */
+export function createEventfd(seam: Seam, initial: number): Eventfd {
+  return make(seam, toU32(initial, 'initial'), 'this eventfd', 'caller');
+}
+
+/** One of a device's own, which is closed with it. */
+export function deviceEventfd(seam: Seam, what: string): Eventfd {
+  return make(seam, 0, what, 'device');
+}
+
+function make(seam: Seam, initial: number, what: string, owner: Owner): Eventfd {
+  const fd = seam.createEventfd(initial);
   if (fd < 0) throw new IommufdError('eventfd', fd, { initial });
-  return new Eventfd(new EventSource(seam, fd, 'when-waited-for'), what);
+  return new Eventfd(new EventSource(seam, fd, 'when-waited-for'), what, owner);
 }
 
 /** Where calls take an eventfd: one of this library's, or the fd of one that was made elsewhere. */

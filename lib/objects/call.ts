@@ -63,7 +63,7 @@ function encode<F extends Fields>(
   attachments: Attachments,
 ): ReadonlyMap<string, number> {
   op.layout.encode(space.view, at, input);
-  const sizeField = op.layout.at.size ?? op.layout.at.argsz;
+  const sizeField = op.layout.at.argsz ?? op.layout.at.size;
   if (sizeField !== undefined) space.view.setUint32(at + sizeField, op.layout.size, true);
   if (attachments === NONE) return NOWHERE;
   const places = new Map<string, number>();

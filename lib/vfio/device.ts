@@ -241,6 +241,8 @@ export class VfioDevice {
     this.#core.check();
     const known = this.#interrupts.get(index);
     if (known !== undefined) return known;
+    // Drivers of mediated devices may not know of interrupts before they were asked about the device (mtty.c).
+    void this.info;
     const interrupts = new VfioInterrupts(this.#core, index);
     this.#interrupts.set(index, interrupts);
     return interrupts;

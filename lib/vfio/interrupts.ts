@@ -2,7 +2,7 @@
 // does with them is drivers/vfio/pci/vfio_pci_intrs.c.
 import { checkOptions, oneOf, toU32 } from '../host/arguments.js';
 import { IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
-import { checkEventfd, createEventfd, type EventfdLike, eventfdNumber } from '../host/eventfd.js';
+import { checkEventfd, deviceEventfd, type EventfdLike, eventfdNumber } from '../host/eventfd.js';
 import { refusal } from '../objects/call.js';
 import * as uapi from '../uapi/vfio.js';
 import type { DeviceCore } from './core.js';
@@ -232,7 +232,7 @@ export class VfioInterrupts {
     const vectors: InterruptVector[] = [];
     try {
       for (const number of numbers) {
-        const eventfd = createEventfd(this.#core.seam, 0, this.#describe(number));
+        const eventfd = deviceEventfd(this.#core.seam, this.#describe(number));
         vectors.push(new InterruptVector(number, eventfd, this));
       }
     } catch (error) {

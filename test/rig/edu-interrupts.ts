@@ -7,6 +7,8 @@ import type { Role, VfioBench } from './vfio.js';
 const STATUS = 0x24;
 export const EDU_RAISE = 0x60;
 const ACKNOWLEDGE = 0x64;
+/** A register of 64 bits, which can be read back. */
+export const EDU_DMA_SOURCE = 0x80;
 
 export class EduInterrupts {
   readonly #registers: MmioRegion;

@@ -38,7 +38,20 @@ export class Edu {
     return this.#transfer(BUFFER + BigInt(at), iova, length, START | TO_MEMORY);
   }
 
+  /** As `store`, but leaves the device to it. */
+  beginStore(iova: bigint, length: number): void {
+    this.#begin(BUFFER, iova, length, START | TO_MEMORY);
+  }
+  /** Waits until no transfer is under way. */
+  async idle(): Promise<void> {
+    while ((this.registers.read64(COMMAND) & BigInt(START)) !== 0n) await pause(1);
+  }
+
   async #transfer(source: bigint, destination: bigint, length: number, command: number): Promise<void> {
+    this.#begin(source, destination, length, command);
+    await this.idle();
+  }
+  #begin(source: bigint, destination: bigint, length: number, command: number): void {
     // Beyond its buffer, QEMU ends the whole machine.
     const local = (command & TO_MEMORY) === 0 ? destination : source;
     assert(Number(local - BUFFER) + length <= EDU_MOST, 'a transfer beyond the buffer of edu');
@@ -46,7 +59,6 @@ export class Edu {
     this.registers.write64(DESTINATION, destination);
     this.registers.write64(COUNT, BigInt(length));
     this.registers.write64(COMMAND, BigInt(command));
-    while ((this.registers.read64(COMMAND) & BigInt(START)) !== 0n) await pause(1);
   }
 }
 

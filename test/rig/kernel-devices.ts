@@ -1,6 +1,6 @@
 // The devices of a machine with a real kernel, as test/vm/hardware.ts plugs them: found in sysfs by what they are.
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import type { Role } from './vfio-rig.js';
@@ -37,51 +37,51 @@ function mediatedDevices(type: string): string[] {
   return names(MEDIATED).filter((uuid) => typeOf(uuid) === type);
 }
 
-/** A mediated device's node: it has no PCI address. */
-function nodeOf(uuid: string | undefined): string | undefined {
-  const name = uuid === undefined ? undefined : names(path.join(MEDIATED, uuid, 'vfio-dev'))[0];
-  return name === undefined ? undefined : path.join('/dev/vfio/devices', name);
-}
-
 const FIND: Readonly<Record<Role, () => string | undefined>> = {
   edu: () => pciDevices(EDU).find(onRootBus),
   nvme: () => pciDevices(NVME).filter(hasNot('sriov_numvfs')).find(hasNot('physfn')),
   pair0: () => pciDevices(EDU).filter(behindPort)[0],
   pair1: () => pciDevices(EDU).filter(behindPort)[1],
-  serial: () => nodeOf(mediatedDevices('mtty-2')[0]),
-  serial1: () => nodeOf(mediatedDevices('mtty-2')[1]),
+  serial: () => mediatedDevices('mtty-2')[0],
+  serial1: () => mediatedDevices('mtty-2')[1],
   test: () => undefined,
   sriov: () => pciDevices(NVME).find(has('sriov_numvfs')),
   vf: () => pciDevices(NVME).find(has('physfn')),
-  display: () => nodeOf(mediatedDevices('mdpy-vga')[0]),
-  'display-dmabuf': () => nodeOf(mediatedDevices('mbochs-small')[0]),
+  display: () => mediatedDevices('mdpy-vga')[0],
+  'display-dmabuf': () => mediatedDevices('mbochs-small')[0],
 };
 
-/** The PCI address of the device for a role, or the path of its node where it is no PCI device. */
+/** The PCI address of the device for a role, or its UUID where it is a mediated one. */
 export function findDevice(role: Role): string | undefined {
   return FIND[role]();
 }
 
-/** Devices that were requested back: sysfs does not tell any more what they are. */
-const taken = new Map<Role, string>();
+/** How devices that were requested back come again: a file to write to, and what. */
+const returns = new Map<Role, readonly [file: string, text: string]>();
 
 /** Writes to a file of sysfs in another process: while the device is open here, it does not return. */
 async function tell(file: string, text: string): Promise<void> {
   await promisify(execFile)('sh', ['-c', 'echo "$1" > "$2"', 'sh', text, file]);
 }
 
-/** Unbinds a PCI device from vfio-pci, which waits until its user lets it go. */
+/** Takes a device from its driver, which waits until its user lets it go: unbinds it, or removes it where it is mediated. */
 export async function requestBack(role: Role): Promise<void> {
-  const address = findDevice(role);
-  if (address === undefined || address.startsWith('/')) throw new Error(`${role} is no PCI device of this machine`);
-  taken.set(role, address);
-  await tell(path.join(PCI_DRIVER, 'unbind'), address);
+  const name = findDevice(role);
+  if (name === undefined) throw new Error(`this machine has no ${role}`);
+  const mediated = path.join(MEDIATED, name);
+  if (existsSync(mediated)) {
+    returns.set(role, [path.join(realpathSync(path.join(mediated, 'mdev_type')), 'create'), name]);
+    await tell(path.join(mediated, 'remove'), '1');
+  } else {
+    returns.set(role, [path.join(PCI_DRIVER, 'bind'), name]);
+    await tell(path.join(PCI_DRIVER, 'unbind'), name);
+  }
 }
 
-/** Binds it again. */
+/** Gives it back. */
 export async function giveBack(role: Role): Promise<void> {
-  const address = taken.get(role);
-  if (address === undefined) throw new Error(`${role} was not requested back`);
-  taken.delete(role);
-  await tell(path.join(PCI_DRIVER, 'bind'), address);
+  const how = returns.get(role);
+  if (how === undefined) throw new Error(`${role} was not requested back`);
+  returns.delete(role);
+  await tell(...how);
 }

@@ -48,10 +48,14 @@ function describeStruct(layout: Layout<Fields>, view: DataView, at: number, name
 /** What an accesses' id is: the mock names accesses by their fds. */
 const NAMED_BY_FD = new Set(['access_pages', 'access_rw', 'access_replace_ioas', 'destroy_access_pages']);
 
+/** These answer a file descriptor. */
+const ANSWER_FDS: readonly (Ioctl | undefined)[] = [vfio.VFIO_DEVICE_FEATURE, vfio.VFIO_DEVICE_GET_GFX_DMABUF];
+
 /** A call on a VFIO device's file: the struct alone, not what lies behind it. */
 function describeVfioCall(request: number, result: number, view: DataView, at: number, nameOf: Name): string {
-  const answer = result < 0 ? errnoName(result) : String(result);
   const op = VFIO_IOCTLS.get(request);
+  const isFd = result > 0 && ANSWER_FDS.includes(op);
+  const answer = result < 0 ? errnoName(result) : isFd ? 'fd' : String(result);
   if (op === undefined || at + op.layout.size > view.byteLength)
     return `vfio ioctl 0x${request.toString(16)} ${answer}`;
   return `${op.name} ${answer} ${describeStruct(op.layout, view, at, nameOf)}`.trimEnd();
@@ -151,7 +155,7 @@ export class Recorder {
 
   /** What fds become: calls mean different things on different files, and how often interrupts come is nobody's promise. */
   #followFiles(seam: Seam): void {
-    const { open, close, createEventfd } = seam;
+    const { open, close, createEventfd, duplicate } = seam;
     Object.assign(seam, {
       open: (path, flags) => {
         const fd = open.call(seam, path, flags);
@@ -162,6 +166,12 @@ export class Recorder {
         const fd = createEventfd.call(seam, initial);
         if (fd >= 0) this.#kinds.set(fd, 'eventfd');
         return fd;
+      },
+      duplicate: (fd) => {
+        const other = duplicate.call(seam, fd);
+        const kind = this.#kinds.get(fd);
+        if (other >= 0 && kind !== undefined) this.#kinds.set(other, kind);
+        return other;
       },
       close: (fd) => {
         this.#kinds.delete(fd);

@@ -83,7 +83,7 @@ function kernelRig(): Rig {
 function mockRig(): Rig {
   const emulated = createEmulatedHost({
     machine: 'selftest',
-    devices: [{ address: '0000:00:05.0', iommu: false }],
+    devices: [{ address: '0000:00:05.0', iommu: false, model: 'edu' }],
     memory: { hugePageSizes: [2 << 20] },
   });
   // What `Iommufd.open` without a host finds.

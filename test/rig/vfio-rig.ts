@@ -25,7 +25,7 @@ export type Role =
   | 'display-dmabuf';
 
 export interface VfioRig extends Rig {
-  /** The PCI address of a device, or the path of its node where it is no PCI device; undefined if there is none. */
+  /** The PCI address of a device, or its UUID where it is a mediated one; undefined if there is none. */
   find(role: Role): string | undefined;
   /** The host asks for the device, as an administrator who unbinds it from its driver: resolves when it is gone. */
   requestBack(role: Role): Promise<void>;

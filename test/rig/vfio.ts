@@ -9,7 +9,7 @@ export type { Role } from './vfio-rig.js';
 export class VfioBench extends Bench {
   declare readonly rig: VfioRig;
 
-  /** The PCI address of a device that the case needs, or the path of its node where it is no PCI device. */
+  /** The PCI address of a device that the case needs, or its UUID where it is a mediated one. */
   address(role: Role): string {
     const address = this.rig.find(role);
     if (address === undefined) throw new Error(`this machine has no ${role}: the case must say that it needs one`);

@@ -2,10 +2,18 @@
 import assert from 'node:assert/strict';
 import { deviceSpec, type PciDeviceSpec } from '../../lib/emulated/device-options.js';
 import { NoiommuDevice } from '../../lib/emulated/hardware/noiommu.js';
+import { DeviceClock } from '../../lib/emulated/hardware/pci/clock.js';
 import { DmaLog } from '../../lib/emulated/hardware/pci/dma-log.js';
 import { Firmware } from '../../lib/emulated/hardware/pci/firmware.js';
 import { ModelFunction } from '../../lib/emulated/hardware/pci/function.js';
-import type { DeviceBus, DeviceModel } from '../../lib/emulated/hardware/pci/model.js';
+import type {
+  DeviceBus,
+  DeviceIdentity,
+  DeviceModel,
+  ModelBar,
+  ModelInterrupts,
+} from '../../lib/emulated/hardware/pci/model.js';
+import { ModelFaults } from '../../lib/emulated/memory/faults.js';
 
 const ADDRESS = '0000:01:00.0';
 const COMMAND = 0x04;
@@ -15,9 +23,9 @@ const CAPABILITIES = 0x34;
 
 /** A model whose bus the test holds. */
 class Probe implements DeviceModel {
-  readonly identity = { vendorId: 0x1af4, deviceId: 0x1042, revision: 7, classCode: 0x018000 };
-  readonly bars: DeviceModel['bars'] = [{ index: 0, size: 4096 }];
-  readonly interrupts: DeviceModel['interrupts'] = { intx: true, msi: 4, msix: 3 };
+  readonly identity: DeviceIdentity = { vendorId: 0x1af4, deviceId: 0x1042, revision: 7, classCode: 0x018000 };
+  readonly bars: readonly ModelBar[] = [{ index: 0, size: 4096 }];
+  readonly interrupts: ModelInterrupts = { intx: true, msi: 4, msix: 3 };
   readonly pcie = true;
   readonly resettable = true;
   readonly dmaLogging = true;
@@ -47,18 +55,21 @@ interface Stage {
   readonly seen: string[];
   /** DMA that left the function. */
   readonly dma: string[];
+  readonly faults: ModelFaults;
 }
 
 function stage(model = new Probe(), options: { pasid?: boolean; multifunction?: boolean } = {}): Stage {
   const { pasid = false, multifunction = false } = options;
   const spec = deviceSpec({ address: ADDRESS, model, pasid });
   const dma: string[] = [];
+  const faults = new ModelFaults();
   const fn = new ModelFunction((spec as PciDeviceSpec).parts, {
     address: ADDRESS,
     dev: new NoiommuDevice(ADDRESS),
     bus: { functions: [], resettable: true },
     multifunction,
     firmware: new Firmware(),
+    faults,
     dma: {
       read: (iova, into, id) => dma.push(`read ${iova} ${into.length} ${id}`) > 0,
       write: (iova, from, id) => dma.push(`write ${iova} ${from.length} ${id}`) > 0,
@@ -67,7 +78,7 @@ function stage(model = new Probe(), options: { pasid?: boolean; multifunction?: 
   });
   const seen: string[] = [];
   fn.onInterrupt = (kind, vector, level) => seen.push(`${kind} ${vector} ${level}`);
-  return { model, fn, seen, dma };
+  return { model, fn, seen, dma, faults };
 }
 
 /** Ids and places of the capabilities, as a driver walks them. */
@@ -233,7 +244,7 @@ describe('a PCI function of the emulated machine', () => {
     model.bus.later(() => done.push('first'));
     model.bus.later(() => done.push('second'));
     for (let i = 0; i < 7; i++) fn.readBar(0, 0, 4);
-    assert.deepEqual(done, []);
+    assert.equal(done.length, 0);
     fn.writeBar(0, 0, 4, 0);
     assert.deepEqual(done, ['first', 'second']);
     model.bus.later(() => {
@@ -294,13 +305,50 @@ describe('a PCI function of the emulated machine', () => {
   });
 
   it('cuts answers to the width, and takes nothing that is no number', () => {
-    const { fn, model } = stage();
+    const { fn, model, faults } = stage();
     assert.equal(fn.readBar64(0, 0), 0x1122_3344_5566_7788n);
     model.answer = -1;
     assert.deepEqual([fn.readBar(0, 0, 1), fn.readBar(0, 0, 2), fn.readBar(0, 0, 4)], [0xff, 0xffff, 0xffff_ffff]);
     assert.equal(fn.readBar64(0, 0), 0xffff_ffff_ffff_ffffn);
     model.answer = undefined;
-    assert.throws(() => fn.readBar(0, 0, 4), TypeError);
+    assert.equal(fn.readBar(0, 0, 4), 0xffff_ffff);
+    assert.throws(() => faults.settle(), TypeError);
+    faults.settle();
+  });
+});
+
+describe('the time of devices', () => {
+  it('goes on after work that throws, which nobody called', async () => {
+    const thrown: unknown[] = [];
+    class Faults extends ModelFaults {
+      override settle(): void {
+        try {
+          super.settle();
+        } catch (error) {
+          thrown.push(error);
+        }
+      }
+    }
+    const clock = new DeviceClock(new Faults());
+    const done: number[] = [];
+    const fail = (message: string) => () => {
+      throw new Error(message);
+    };
+    clock.later(fail('first'));
+    clock.later(() => done.push(2));
+    clock.later(fail('third'));
+    await turn();
+    assert.deepEqual(done, [2]);
+    assert.equal(thrown.length, 1);
+    assert(thrown[0] instanceof AggregateError);
+    assert.deepEqual(
+      thrown[0].errors.map(({ message }) => message),
+      ['first', 'third'],
+    );
+    clock.later(() => done.push(4));
+    await turn();
+    assert.deepEqual(done, [2, 4]);
+    assert.equal(thrown.length, 1);
   });
 });
 

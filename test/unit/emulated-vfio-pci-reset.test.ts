@@ -141,7 +141,12 @@ describe('low power of the emulated vfio-pci', () => {
     return rc;
   }
 
-  it('takes mapped BARs away until it is over; other accesses wake the device for themselves', () => {
+  /** Devices fall asleep when nobody has called for a turn. */
+  function asleep(): Promise<void> {
+    return new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  }
+
+  it('takes mapped BARs away until it is over; other accesses wake the device for themselves', async () => {
     const bench = new PciBench();
     const { driver } = bench.open();
     const mapping = driver.mmap(at(0), 0x1000);
@@ -149,6 +154,7 @@ describe('low power of the emulated vfio-pci', () => {
     assert.equal(feature(bench, driver, SET | ENTRY), 0);
     assert.equal(feature(bench, driver, SET | ENTRY), EINVAL);
     assert.throws(() => mapping.read(0, 4), { code: 'EIO' });
+    await asleep();
     assert.equal(peek(driver, at(0), 4), 0);
     assert.throws(() => mapping.read(0, 4), { code: 'EIO' });
     assert.equal(feature(bench, driver, SET | EXIT), 0);
@@ -156,18 +162,24 @@ describe('low power of the emulated vfio-pci', () => {
     assert.equal(feature(bench, driver, SET | EXIT), 0);
   });
 
-  it('ends with the first access where an eventfd tells of it', () => {
+  it('ends with the first access of a device that slept where an eventfd tells of it', async () => {
     const bench = new PciBench();
     const { driver } = bench.open();
     const { fd, file } = bench.eventfd();
     const mapping = driver.mmap(at(0), 0x1000);
     assert(typeof mapping === 'object');
     assert.equal(feature(bench, driver, SET | ENTRY_WITH_WAKEUP, [fd, 0]), 0);
-    assert.equal(file.take(), 0n);
+    peek(driver, CONFIG, 2);
+    assert.equal(file.take(), 0n, 'it was awake');
+    assert.equal(feature(bench, driver, SET | ENTRY), EINVAL);
+    await asleep();
     peek(driver, CONFIG, 2);
     assert.equal(file.take(), 1n);
     assert.equal(mapping.read(0, 4), 0);
-    assert.equal(feature(bench, driver, SET | ENTRY), 0, 'and can be entered again');
+    assert.equal(feature(bench, driver, SET | ENTRY_WITH_WAKEUP, [fd, 0]), 0, 'and can be entered again');
+    await asleep();
+    driver.closeDevice();
+    assert.equal(file.take(), 0n, 'closing tells nobody');
   });
 
   it('is refused without an eventfd, and for the wrong size', () => {
@@ -184,13 +196,14 @@ describe('low power of the emulated vfio-pci', () => {
     }
   });
 
-  it('masks the line meanwhile', () => {
+  it('masks the line meanwhile', async () => {
     const bench = new PciBench();
     const { driver, fn } = bench.open();
     const { fd, file } = bench.eventfd();
     const argument = bench.argument(24, [24, 4 | 32, 0, 0, 1, fd]);
     driver.ioctl(0x3b6e, argument);
     feature(bench, driver, SET | ENTRY);
+    await asleep();
     fn.setLine(true);
     assert.equal(file.take(), 0n);
     feature(bench, driver, SET | EXIT);

@@ -109,6 +109,17 @@ vfioCases('vfio-interrupts', (test) => {
     assert.equal(await vector.wait(), 1n);
     edu.acknowledge(1);
   });
+  test('intx-disabled', 'INTx that the command register disables comes when that ends', { needs }, async (t) => {
+    const { nic, edu, vector } = armed(t, 'intx');
+    nic.config.enable({ interruptDisable: true });
+    edu.raise(1);
+    assert.equal(edu.status, 1);
+    vector.unmask();
+    assert.equal(vector.drain(), 0n);
+    nic.config.enable({ interruptDisable: false });
+    assert.equal(await vector.wait(), 1n);
+    edu.acknowledge(1);
+  });
   test('resample', 'an eventfd unmasks INTx, as KVM does for a guest', { needs }, async (t) => {
     const { edu, vector, interrupts } = armed(t, 'intx');
     const resample = t.rig.host.createEventfd();
@@ -167,6 +178,18 @@ vfioCases('vfio-interrupts', (test) => {
     assert.equal(await waiting, 'ERR_IOMMUFD_DESTROYED');
     refused('ERR_IOMMUFD_DESTROYED', () => vector.trigger());
     refused('ERR_IOMMUFD_DESTROYED', () => vector.drain());
+  });
+  test('bus-master-off', 'MSI do not come while the device may not write to memory', { needs }, async (t) => {
+    const { nic, edu, vector } = armed(t, 'msi');
+    nic.config.enable({ busMaster: false });
+    edu.raise(1);
+    assert.equal(edu.status, 1);
+    assert.equal(vector.drain(), 0n);
+    nic.config.enable({ busMaster: true });
+    edu.acknowledge(1);
+    edu.raise(2);
+    assert.equal(await vector.wait(), 1n);
+    edu.acknowledge(2);
   });
   test('memory-off', 'can be turned on and off while the memory of the device is off', { needs }, async (t) => {
     const nic = t.bound('edu');

@@ -1,17 +1,19 @@
 // Writes that the kernel does when an eventfd is signalled: doorbells that a guest rings without this process.
 import assert from 'node:assert/strict';
-import { armed, EDU_RAISE } from '../rig/edu-interrupts.js';
+import { armed, EDU_DMA_SOURCE, EDU_RAISE } from '../rig/edu-interrupts.js';
 import { refused } from '../rig/suite.js';
 import { type VfioBench, vfioCases } from '../rig/vfio.js';
 
 const needs = 'edu';
 
-/** A device whose register is written when `bell` is signalled, with a cause to interrupt for. */
+/** A device, its registers, and an eventfd to be wired to them. */
 function wired(t: VfioBench) {
   const bell = t.rig.host.createEventfd();
   t.later(() => bell.close());
-  const bar = t.bound('edu').region('bar0');
-  return { bell, bar };
+  const nic = t.bound('edu');
+  nic.config.enable({ memory: true });
+  const bar = nic.region('bar0');
+  return { nic, bell, bar, registers: bar.mmap() };
 }
 
 vfioCases('vfio-ioeventfd', (test) => {
@@ -39,6 +41,33 @@ vfioCases('vfio-ioeventfd', (test) => {
     nic.region('bar0').ioeventfd({ offset: EDU_RAISE, width: 4, value: 2, eventfd: bell.fd });
     assert.equal(await vector.wait(), 1n);
     edu.acknowledge(edu.status);
+  });
+  test('width', 'writes 8 bytes at once', { needs }, (t) => {
+    const { bell, bar, registers } = wired(t);
+    bar.ioeventfd({ offset: EDU_DMA_SOURCE, width: 8, value: 0x123_4567n, eventfd: bell });
+    registers.write64(EDU_DMA_SOURCE, 0n);
+    bell.signal();
+    assert.equal(registers.read64(EDU_DMA_SOURCE), 0x123_4567n);
+  });
+  test('memory-off', 'writes nothing while the memory of the device is off', { needs }, (t) => {
+    const { bell, bar, nic } = wired(t);
+    bar.ioeventfd({ offset: EDU_DMA_SOURCE, width: 8, value: 0x99n, eventfd: bell });
+    bar.write64(EDU_DMA_SOURCE, 0x11n);
+    nic.config.enable({ memory: false });
+    bell.signal();
+    assert.equal(bell.drain(), 0n);
+    nic.config.enable({ memory: true });
+    assert.equal(bar.read64(EDU_DMA_SOURCE), 0x11n);
+    bell.signal();
+    assert.equal(bar.read64(EDU_DMA_SOURCE), 0x99n);
+  });
+  test('limit', 'a device has at most 1000 of them', { needs }, (t) => {
+    const { bell, bar } = wired(t);
+    const wire = (value: number) => bar.ioeventfd({ offset: EDU_DMA_SOURCE, width: 8, value, eventfd: bell });
+    const [first] = Array.from({ length: 1000 }, (_, value) => wire(value));
+    refused('ENOSPC', () => wire(1000));
+    first?.close();
+    wire(1000);
   });
   test('exists', 'the same write cannot be wired twice, another value can', { needs }, (t) => {
     const { bell, bar } = wired(t);

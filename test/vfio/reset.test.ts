@@ -15,8 +15,8 @@ vfioCases('vfio-reset', (test) => {
   });
   test('mediated', 'a mediated device is reset by its driver', { needs: 'serial' }, (t) => {
     const port = t.bound('serial');
-    assert.equal(port.info.canReset, true);
     port.reset();
+    assert.equal(port.interrupts('intx').count, 1);
   });
   resets(test, 'nvme');
   resets(test, 'test');

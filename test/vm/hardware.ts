@@ -19,8 +19,8 @@ function rootPort(name: string, slot: number, ...devices: string[]): string[] {
 
 /** QEMU's options for a machine's devices. What they need of files is made in `folder`. */
 export function deviceOptions(machine: MachineName, folder: string): string[] {
-  const edu = ['-device', 'edu,addr=5'];
-  if (machine === 'mock') return edu;
+  // Without an IOMMU it must reach wherever memory is: on its own it has 28 address bits.
+  if (machine === 'mock') return ['-device', 'edu,addr=5,dma_mask=0xffffffffffffffff'];
   const disk = path.join(folder, 'disk.raw');
   const fd = openSync(disk, 'w');
   ftruncateSync(fd, DISK_SIZE);
@@ -28,7 +28,7 @@ export function deviceOptions(machine: MachineName, folder: string): string[] {
   return [
     // Scalable mode is what nesting needs; the device's own IOTLB is told of what the IOMMU forgets.
     ...['-device', 'intel-iommu,intremap=on,caching-mode=on,device-iotlb=on,x-scalable-mode=on'],
-    ...edu,
+    ...['-device', 'edu,addr=5'],
     // A PCI Express device with everything: it can be reset and sleep, and has MSI-X.
     ...['-drive', `if=none,id=disk,format=raw,file=${disk}`],
     ...rootPort('nvme-port', 6, 'nvme,serial=iommufd,drive=disk'),

@@ -13,6 +13,8 @@ export interface RegionHome {
   /** Regions that lie somewhere. */
   readonly regions: Set<Region>;
   closeFd(fd: number): void;
+  /** After an access to a device. */
+  settle(): void;
 }
 
 type Width = 1 | 2 | 4;
@@ -220,16 +222,22 @@ export class MmioRegisters extends BaseRegion {
   }
 
   protected override load(offset: number, width: Width): number {
-    return this.#mapping.read(offset, width);
+    const value = this.#mapping.read(offset, width);
+    this.home.settle();
+    return value;
   }
   protected override load64(offset: number): bigint {
-    return this.#mapping.read64(offset);
+    const value = this.#mapping.read64(offset);
+    this.home.settle();
+    return value;
   }
   protected override store(offset: number, width: Width, value: number): void {
     this.#mapping.write(offset, width, value);
+    this.home.settle();
   }
   protected override store64(offset: number, value: bigint): void {
     this.#mapping.write64(offset, value);
+    this.home.settle();
   }
 
   override window(): never {

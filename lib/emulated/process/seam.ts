@@ -9,6 +9,7 @@ import { type ArgumentMemory, argumentMemory, type OpenFile } from '../kernel/fi
 import { MemoryFile } from '../kernel/memory-file.js';
 import type { LocalAddressSpace } from '../memory/address-space.js';
 import { type Backing, PAGE_SIZE } from '../memory/backing.js';
+import type { ModelFaults } from '../memory/faults.js';
 import type { PhysicalMemory } from '../memory/physical.js';
 import {
   checkInt32,
@@ -35,6 +36,7 @@ export interface ProcessParts {
   readonly filesystem: Filesystem;
   /** Sizes of the huge pages that can be had, in bytes. */
   readonly hugePageSizes: readonly number[];
+  readonly faults: ModelFaults;
 }
 
 export class EmulatedSeam implements Seam, RegionHome {
@@ -80,10 +82,18 @@ export class EmulatedSeam implements Seam, RegionHome {
   }
   close(fd: number): number {
     checkInt32(fd, 'fd');
-    return this.#files.close(fd);
+    return this.#settled(this.#files.close(fd));
   }
   closeFd(fd: number): void {
     this.#files.close(fd);
+  }
+  settle(): void {
+    this.#parts.faults.settle();
+  }
+  /** The answer of a call that may have reached a device. */
+  #settled(result: number): number {
+    this.#parts.faults.settle();
+    return result;
   }
   /** Gives a file an fd with a holder; a file that gets none is closed. */
   #install(file: OpenFile): number {
@@ -96,11 +106,11 @@ export class EmulatedSeam implements Seam, RegionHome {
     // The hot call: what is usual is told apart quickly.
     if ((fd | 0) !== fd || request >>> 0 !== request || (at | 0) !== at) checkIoctl(fd, request, at, 'at');
     const file = this.#files.get(fd);
-    return file === undefined ? -ERRNO.EBADF : file.ioctl(request, this.#arguments, at);
+    return file === undefined ? -ERRNO.EBADF : this.#settled(file.ioctl(request, this.#arguments, at));
   }
   ioctlValue(fd: number, request: number, value: number): number {
     checkIoctl(fd, request, value, 'value');
-    return this.#files.get(fd)?.ioctlValue(request, value) ?? -ERRNO.EBADF;
+    return this.#settled(this.#files.get(fd)?.ioctlValue(request, value) ?? -ERRNO.EBADF);
   }
   ioctlAsync(fd: number, request: number, block: Region, at: number): Promise<number> {
     const isBlock = block instanceof MemoryRegion && block.kind === 'block' && block.home === this;
@@ -111,7 +121,7 @@ export class EmulatedSeam implements Seam, RegionHome {
       const file = this.#files.get(fd);
       if (file === undefined) return -ERRNO.EBADF;
       const within = at % PAGE_SIZE;
-      return file.ioctl(request, argumentMemory(block.backing, at - within), within);
+      return this.#settled(file.ioctl(request, argumentMemory(block.backing, at - within), within));
     });
   }
 
@@ -123,21 +133,21 @@ export class EmulatedSeam implements Seam, RegionHome {
   }
   read(fd: number, at: number, length: number): number {
     const bytes = this.#bytes(fd, at, length);
-    return this.#files.get(fd)?.read(bytes) ?? -ERRNO.EBADF;
+    return this.#settled(this.#files.get(fd)?.read(bytes) ?? -ERRNO.EBADF);
   }
   write(fd: number, at: number, length: number): number {
     const bytes = this.#bytes(fd, at, length);
-    return this.#files.get(fd)?.write(bytes) ?? -ERRNO.EBADF;
+    return this.#settled(this.#files.get(fd)?.write(bytes) ?? -ERRNO.EBADF);
   }
   pread(fd: number, at: number, length: number, position: number): number {
     const bytes = this.#bytes(fd, at, length);
     checkSize(position, 'position');
-    return this.#files.get(fd)?.pread(bytes, position) ?? -ERRNO.EBADF;
+    return this.#settled(this.#files.get(fd)?.pread(bytes, position) ?? -ERRNO.EBADF);
   }
   pwrite(fd: number, at: number, length: number, position: number): number {
     const bytes = this.#bytes(fd, at, length);
     checkSize(position, 'position');
-    return this.#files.get(fd)?.pwrite(bytes, position) ?? -ERRNO.EBADF;
+    return this.#settled(this.#files.get(fd)?.pwrite(bytes, position) ?? -ERRNO.EBADF);
   }
 
   allocateMemory({ backing: kind, size, hugePageSize }: MemoryRequest): Region | number {

@@ -1,5 +1,6 @@
 // Time on an emulated machine: work that devices do later. It moves with the turns of the event loop, and with accesses to
 // registers, so that a program that polls without giving the loop a turn sees the device go on.
+import type { ModelFaults } from '../../memory/faults.js';
 
 /** Accesses to a device's BARs until what it does is done. */
 export const ACCESSES = 8;
@@ -10,9 +11,14 @@ interface Task {
 }
 
 export class DeviceClock {
+  readonly #faults: ModelFaults;
   readonly #tasks: Task[] = [];
   #scheduled = false;
   #paused = false;
+
+  constructor(faults: ModelFaults) {
+    this.#faults = faults;
+  }
 
   later(work: () => void): void {
     this.#tasks.push({ work, accesses: ACCESSES });
@@ -29,14 +35,13 @@ export class DeviceClock {
 
   /** What was asked for before this turn is done; work that asks for more gets another turn. */
   #turn(): void {
-    try {
-      if (!this.#paused) this.#run(this.#tasks.length);
-    } finally {
-      this.#schedule();
-    }
+    if (!this.#paused) this.#run(this.#tasks.length);
+    this.#schedule();
+    // Nobody called: it is an uncaught exception.
+    this.#faults.settle();
   }
   #run(count: number): void {
-    for (let left = count; left > 0; left--) this.#tasks.shift()?.work();
+    for (const { work } of this.#tasks.splice(0, count)) this.#faults.guard(work, undefined);
   }
 
   /** A register was accessed. */

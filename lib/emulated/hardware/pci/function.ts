@@ -1,6 +1,7 @@
 // A PCI function around a device model: its configuration space, its interrupts, and its way to memory.
 import type { IommuDevice } from '../../kernel/driver.js';
 import type { MigrationHardware, PciBar, PciBus, PciFunction } from '../../kernel/vfio-pci/function.js';
+import type { ModelFaults } from '../../memory/faults.js';
 import {
   advancedFeatures,
   type Capability,
@@ -42,6 +43,7 @@ export interface Slot {
   readonly bus: PciBus;
   readonly dma: DmaPort;
   readonly firmware: Firmware;
+  readonly faults: ModelFaults;
   /** Others are in the same slot. */
   readonly multifunction: boolean;
 }
@@ -81,13 +83,16 @@ export class ModelFunction implements PciFunction {
   readonly #table: MessageTable | undefined;
   readonly #tableBar: number | undefined;
   readonly #interrupts: FunctionInterrupts;
-  readonly #clock = new DeviceClock();
+  readonly #faults: ModelFaults;
+  readonly #clock: DeviceClock;
 
   constructor(spec: FunctionSpec, slot: Slot) {
     this.address = slot.address;
     this.dev = slot.dev;
     this.bus = slot.bus;
     this.#dma = slot.dma;
+    this.#faults = slot.faults;
+    this.#clock = new DeviceClock(slot.faults);
     this.#model = spec.model;
     this.#table = spec.msix > 0 ? new MessageTable(spec.msix) : undefined;
     this.#tableBar = this.#table === undefined ? undefined : freeBar(spec.bars);
@@ -143,6 +148,9 @@ export class ModelFunction implements PciFunction {
   #read(index: number, offset: number, width: Width): number | bigint {
     this.#clock.access();
     if (this.#table !== undefined && index === this.#tableBar) return this.#table.read(offset, width);
+    return this.#faults.guard(() => this.#ask(index, offset, width), width === 8 ? -1n : -1);
+  }
+  #ask(index: number, offset: number, width: Width): number | bigint {
     const value: unknown = this.#model.read(index, offset, width);
     if (typeof value === 'number' || typeof value === 'bigint') return value;
     throw new TypeError(
@@ -152,7 +160,7 @@ export class ModelFunction implements PciFunction {
   #write(index: number, offset: number, width: Width, value: number | bigint): void {
     this.#clock.access();
     if (this.#table === undefined || index !== this.#tableBar) {
-      this.#model.write(index, offset, width, value);
+      this.#faults.guard(() => this.#model.write(index, offset, width, value), undefined);
       return;
     }
     this.#table.write(offset, width, value);
@@ -174,7 +182,7 @@ export class ModelFunction implements PciFunction {
     this.#clock.resume();
     if (this.#model.reset === undefined) return;
     this.#clock.forget();
-    this.#model.reset();
+    this.#faults.guard(() => this.#model.reset?.(), undefined);
   }
 
   #migration(): MigrationHardware | undefined {
@@ -185,10 +193,10 @@ export class ModelFunction implements PciFunction {
       preCopy: migration.preCopy === true,
       stop: () => this.#clock.pause(),
       start: () => this.#clock.resume(),
-      save: () => migration.save(),
+      save: () => this.#faults.guard(() => Uint8Array.from(migration.save()), new Uint8Array(0)),
       load: (state) => {
         this.#clock.forget();
-        return migration.load(state);
+        return this.#faults.guard(() => migration.load(state) === true, false);
       },
     };
   }

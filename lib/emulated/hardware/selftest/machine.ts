@@ -19,8 +19,8 @@ export interface MockDeviceOptions {
   readonly noDirty: boolean;
   /** It has PASIDs (20 bits). */
   readonly pasid: boolean;
-  /** Who it shares its group with; a group of its own if undefined. */
-  readonly group: IommuGroup | undefined;
+  /** Who it shares its group with; a group of its own if left out. */
+  readonly group?: IommuGroup | undefined;
 }
 
 export class SelftestMachine {

@@ -93,6 +93,7 @@ export class OpenFunction {
     this.dmaLogging?.stop();
     this.migration?.reset();
     this.dmaBufs.stop();
+    this.power.stop();
     hardware.setPower(0);
     hardware.clearMaster();
     this.interrupts.stop();

@@ -1,5 +1,6 @@
 // Low power as programs allow it (the runtime power management of vfio_pci_core.c). The device sleeps while nobody makes a call
-// on it; the next call wakes it, and with a wake-up eventfd that ends it.
+// on it: Linux leaves that to a work queue, so that it takes a turn of the event loop here. The next call wakes it, and with a
+// wake-up eventfd that ends it.
 import { ERRNO } from '../../../uapi/errno.js';
 import type { EventFile } from '../event-file.js';
 import type { OpenFunction } from './open-function.js';
@@ -50,9 +51,15 @@ export class Power {
   }
   /** A call is over. */
   put(): void {
-    if (--this.#uses === 0) this.#sleep();
+    if (--this.#uses === 0) setImmediate(() => this.#sleep()).unref();
+  }
+  /** The device is closed: it is not let sleep any more, and nobody is told of that. */
+  stop(): void {
+    this.#exit();
+    if (this.#asleep) this.#wake();
   }
   #sleep(): void {
+    if (this.#uses > 0 || this.#asleep) return;
     this.#asleep = true;
     this.#open.hardware.setPower(0);
     const { interrupts } = this.#open;

@@ -133,6 +133,11 @@ export class ResumingFile extends MigrationFile {
     this.#check = check;
   }
 
+  /** Also how far it was written is forgotten. */
+  override disable(): void {
+    super.disable();
+    this.#filled = 0;
+  }
   /** What arrived. */
   get state(): Uint8Array {
     return this.#bytes.subarray(0, this.#filled);
