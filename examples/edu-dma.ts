@@ -10,7 +10,7 @@ import { openHost } from 'iommufd';
 import { createEmulatedHost } from 'iommufd/emulated';
 
 // Registers, in BAR 0.
-const INTERRUPTS = 0x24; // which interrupts are raised
+const RAISED = 0x24; // which interrupts it has raised
 const ACKNOWLEDGE = 0x64;
 const DMA = { source: 0x80, destination: 0x88, count: 0x90, command: 0x98 } as const;
 const START = 1n;
@@ -43,21 +43,19 @@ edu.attach(ioas);
 // 3. Its registers, and its interrupt.
 edu.config.enable({ memory: true, busMaster: true });
 const registers = edu.region('bar0').mmap();
-const [interrupt] = edu.interrupts('msi').enable({ count: 1 });
-assert(interrupt !== undefined);
+const [vector] = edu.interrupts('msi').enable({ count: 1 });
+assert(vector !== undefined);
+const interrupts = vector.read();
 
 async function transfer(source: bigint, destination: bigint, direction: bigint): Promise<void> {
   registers.write64(DMA.source, source);
   registers.write64(DMA.destination, destination);
   registers.write64(DMA.count, BigInt(TEXT.length));
   registers.write64(DMA.command, START | INTERRUPT_AFTER | direction);
-  for await (const times of interrupt ?? []) {
-    registers.write32(ACKNOWLEDGE, registers.read32(INTERRUPTS));
-    console.log(
-      `  interrupt (${times}): ${TEXT.length} bytes from 0x${source.toString(16)} to 0x${destination.toString(16)}`,
-    );
-    return;
-  }
+  const { value: times } = await interrupts.next();
+  registers.write32(ACKNOWLEDGE, registers.read32(RAISED));
+  const [from, to] = [source.toString(16), destination.toString(16)];
+  console.log(`  interrupt (${times}): ${TEXT.length} bytes from 0x${from} to 0x${to}`);
 }
 
 // 4. It reads our memory into its buffer, and writes that to our memory elsewhere.

@@ -12,7 +12,8 @@ import { MOST_DATA, NvmeController } from './nvme/controller.js';
 
 const { values, positionals } = parseArgs({ options: { write: { type: 'string' } }, allowPositionals: true });
 const [address] = positionals;
-if (address === undefined) {
+const block = values.write === undefined ? undefined : Number(values.write);
+if (address === undefined || (block !== undefined && !(Number.isSafeInteger(block) && block >= 0))) {
   console.error('usage: nvme-identify.js ADDRESS [--write BLOCK]');
   process.exit(2);
 }
@@ -25,20 +26,20 @@ try {
   console.log(`${model}, serial number ${serial}, firmware ${firmware}, up to ${namespaces} namespaces`);
   const { blocks, blockSize } = await nvme.identifyNamespace();
   console.log(`namespace 1: ${blocks} blocks of ${blockSize} bytes`);
-  if (values.write !== undefined) await writeAndCompare(Number(values.write), blockSize);
+  if (block !== undefined) await writeAndCompare(block, blockSize);
 } finally {
   await nvme.stop();
   iommufd.close();
 }
 console.log('Shut down.');
 
-async function writeAndCompare(block: number, blockSize: number): Promise<void> {
+async function writeAndCompare(at: number, blockSize: number): Promise<void> {
   const count = Math.max(1, Math.floor(MOST_DATA / blockSize));
-  const before = await nvme.readBlocks(block, count, blockSize);
+  const before = await nvme.readBlocks(at, count, blockSize);
   const bytes = before.map((byte, i) => byte ^ (1 + (i % 255)));
-  await nvme.writeBlocks(block, bytes, blockSize);
-  assert.deepEqual(await nvme.readBlocks(block, count, blockSize), bytes);
-  await nvme.writeBlocks(block, before, blockSize);
-  assert.deepEqual(await nvme.readBlocks(block, count, blockSize), before);
-  console.log(`wrote ${bytes.length} bytes at block ${block}, read them back the same, and put back what was there`);
+  await nvme.writeBlocks(at, bytes, blockSize);
+  assert.deepEqual(await nvme.readBlocks(at, count, blockSize), bytes);
+  await nvme.writeBlocks(at, before, blockSize);
+  assert.deepEqual(await nvme.readBlocks(at, count, blockSize), before);
+  console.log(`wrote ${bytes.length} bytes at block ${at}, read them back the same, and put back what was there`);
 }

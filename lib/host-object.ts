@@ -3,6 +3,7 @@ import { toFd, type U64 } from './host/arguments.js';
 import { createEventfd, type Eventfd } from './host/eventfd.js';
 import { allocateMemory, type DmaMemory, importMemory, type MemoryOptions } from './host/memory.js';
 import type { HostKind, Seam } from './host/seam.js';
+import type { AdoptIommufdOptions } from './objects/adopt.js';
 import type { HandoverState } from './objects/handover-state.js';
 import { type Iommufd, type IommufdOptions, openIommufd } from './objects/iommufd.js';
 import type { VfioDevice } from './vfio/device.js';
@@ -75,8 +76,8 @@ export class Host {
   /**
    * Goes on with an iommufd of another process, after `iommufd.handOver()` there: the objects and mappings of `state`, by
    * the ids they had. Nothing is changed by it; `iommufd.changeProcess()` next takes over the accounting of pinned memory.
-   * The fds are closed, but for those that this process owns itself (a hand-over within one process: on an emulated host,
-   * whose files no other process knows). Where it throws they are as they were.
+   * The fds are closed unless they are borrowed, but for those that an object of this thread owns (a hand-over within one
+   * thread: on an emulated host, whose files nobody else knows). Where it throws they are as they were.
    * @param state the hand-over's, after JSON
    * @param fds the hand-over's, in the same order, with the numbers they have here: 3, 4, 5... in a child that was spawned
    * with `stdio: ['inherit', 'inherit', 'inherit', ...handover.fds]`
@@ -84,8 +85,8 @@ export class Host {
    * with another idea of states), ERR_IOMMUFD_FOREIGN_HOST; IommufdError EBADF (not open), ENOTTY (not an iommufd, or not a
    * VFIO device), EINVAL (not bound; not a memfd, or too short)
    */
-  adoptIommufd(state: HandoverState, fds: readonly number[]): AdoptedIommufd {
-    return adoptIommufd({ host: this, seam: this.#seam }, state, fds);
+  adoptIommufd(state: HandoverState, fds: readonly number[], options: AdoptIommufdOptions = {}): AdoptedIommufd {
+    return adoptIommufd({ host: this, seam: this.#seam }, { state, fds, options });
   }
 
   /**

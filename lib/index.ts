@@ -7,6 +7,7 @@ export type { DmaMemory, MemoryOptions, PrefaultOptions } from './host/memory.js
 export type { MmioRegion } from './host/mmio.js';
 export type { HostKind } from './host/seam.js';
 export { Host } from './host-object.js';
+export type { AdoptIommufdOptions } from './objects/adopt.js';
 export type { CallTrace } from './objects/call.js';
 export type {
   EventDetail,
@@ -91,6 +92,7 @@ export type { Migration, MigrationState, MigrationSupport, MigrationTarget } fro
 export type { ChunkOptions, MigrationStream, PrecopyInfo } from './vfio/migration-stream.js';
 export type { MissingThing } from './vfio/missing.js';
 export type { PciCapability, PciCapabilityName } from './vfio/pci-capabilities.js';
-export type { RegionMmapOptions, VfioRegion } from './vfio/region.js';
+export type { VfioRegion } from './vfio/region.js';
 export type { RegionArea, RegionFlags, RegionName, RegionType } from './vfio/region-info.js';
+export type { RegionMmapOptions } from './vfio/region-mmap.js';
 export type { HotResetDevice, HotResetInfo } from './vfio/reset.js';

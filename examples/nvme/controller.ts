@@ -32,37 +32,34 @@ export class NvmeController {
     this.#data = pages.take(2);
   }
 
-  /** Takes a device over: it is closed with the driver. */
+  /** Takes a device over: it is closed with the driver, and where the driver cannot start. */
   static async start(device: VfioDevice, iommufd: Iommufd): Promise<NvmeController> {
-    device.bind(iommufd);
-    const ioas = iommufd.allocIoas();
-    device.attach(ioas);
-    const pages = new Pages(iommufd.host, ioas, PAGES);
-    const controller = new NvmeController(device, pages);
+    let pages: Pages | undefined;
     try {
+      device.bind(iommufd);
+      const ioas = iommufd.allocIoas();
+      device.attach(ioas);
+      pages = new Pages(iommufd.host, ioas, PAGES);
+      const controller = new NvmeController(device, pages);
       await controller.#start();
+      return controller;
     } catch (error) {
-      controller.#release(error instanceof Error ? error : new Error(String(error)));
+      device.close();
+      pages?.free();
       throw error;
     }
-    return controller;
   }
 
   async #start(): Promise<void> {
     const [adminVector, ioVector] = this.#device.interrupts('msix').enable({ count: 2 });
-    this.#serve(adminVector, this.#admin);
-    this.#serve(ioVector, this.#io);
+    if (adminVector === undefined || ioVector === undefined) throw new Error('the controller has too few interrupts');
+    serve(adminVector, this.#admin);
+    serve(ioVector, this.#io);
     await this.#registers.start(ENTRIES, this.#admin.submission.iova, this.#admin.completion.iova);
     await this.#admin.submit(commands.setQueueCount(1));
-    // Vector 1 is the second of those that were turned on.
-    await this.#admin.submit(commands.createCompletionQueue(IO_QUEUE, ENTRIES, this.#io.completion.iova, 1));
-    await this.#admin.submit(commands.createSubmissionQueue(IO_QUEUE, ENTRIES, this.#io.submission.iova));
-  }
-
-  /** Takes completions whenever the queue's interrupt comes, until it is turned off. */
-  async #serve(vector: InterruptVector | undefined, queue: QueuePair): Promise<void> {
-    if (vector === undefined) throw new Error('the controller has too few interrupts');
-    for await (const _ of vector) queue.reap();
+    const { completion, submission } = this.#io;
+    await this.#admin.submit(commands.createCompletionQueue(IO_QUEUE, ENTRIES, completion.iova, ioVector.index));
+    await this.#admin.submit(commands.createSubmissionQueue(IO_QUEUE, ENTRIES, submission.iova));
   }
 
   async identifyController(): Promise<commands.ControllerIdentity> {
@@ -98,7 +95,7 @@ export class NvmeController {
     return { namespace: NAMESPACE, block, blocks, data: iova, secondPage };
   }
 
-  /** The way down: queues, then the controller, then interrupts, registers and memory. */
+  /** The way down: queues, the controller, the device, its memory. */
   async stop(): Promise<void> {
     try {
       await this.#admin.submit(commands.deleteSubmissionQueue(IO_QUEUE));
@@ -106,15 +103,21 @@ export class NvmeController {
       await this.#registers.shutDown();
       await this.#registers.stop();
     } finally {
-      this.#release(new Error('the driver was stopped'));
+      // This ends its DMA, its interrupts and its registers; only then memory goes.
+      this.#device.close();
+      const why = new Error('the driver was stopped');
+      this.#admin.fail(why);
+      this.#io.fail(why);
+      this.#pages.free();
     }
   }
+}
 
-  /** Closing the device ends its DMA, its interrupts and its registers; only then memory goes. */
-  #release(why: Error): void {
-    this.#device.close();
-    this.#admin.fail(why);
-    this.#io.fail(why);
-    this.#pages.free();
+/** Takes completions whenever the queue's interrupt comes, until it is turned off. */
+async function serve(interrupt: InterruptVector, queue: QueuePair): Promise<void> {
+  try {
+    for await (const _ of interrupt) queue.reap();
+  } catch (error) {
+    queue.fail(error instanceof Error ? error : new Error(String(error)));
   }
 }

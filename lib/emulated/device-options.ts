@@ -97,14 +97,16 @@ function pciSpec(options: EmulatedPciDeviceOptions): PciDeviceSpec {
     dirtyTracking: toBoolean(options.dirtyTracking, 'dirtyTracking', true),
     ...{ pasid, iommu },
     group: iommuGroup === undefined ? undefined : toNumber(iommuGroup, 'iommuGroup', 0, 0xffff),
-    parts: functionSpec(toModel(model), pasid && iommu),
+    parts: functionSpec(toModel(model, iommu), pasid && iommu),
   };
 }
 
-function toModel(model: EmulatedPciDeviceOptions['model']): DeviceModel {
+/** Without an IOMMU, edu has address lines enough for all of memory: what it has otherwise would reach none of it. */
+function toModel(model: EmulatedPciDeviceOptions['model'], iommu: boolean): DeviceModel {
   if (model === undefined) return new PlainDevice();
   if (typeof model === 'object' && model !== null) return model;
-  return oneOf(model, ['edu', 'test'], 'model') === 'edu' ? new EduDevice() : new TestDevice();
+  if (oneOf(model, ['edu', 'test'], 'model') === 'test') return new TestDevice();
+  return iommu ? new EduDevice() : new EduDevice(64);
 }
 
 /** Reads what a model says about itself. */

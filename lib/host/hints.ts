@@ -132,7 +132,9 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     EMSGSIZE: 'more ranges than slots',
   },
   IOMMU_IOAS_CHANGE_PROCESS: {
-    EINVAL: 'a mapping was made by address: only mappings of files can change their process',
+    EINVAL: 'a mapping was made by address, or of a dma-buf: only mappings of memfds can change their process',
+    EBUSY: 'a mapping is just being made or taken away: try again',
+    ENOMEM: 'RLIMIT_MEMLOCK of this process: raise it (ulimit -l, LimitMEMLOCK=), or give CAP_IPC_LOCK',
   },
   IOMMU_IOAS_NOIOMMU_GET_PA: {
     EPERM: 'CAP_SYS_RAWIO is needed',
@@ -337,6 +339,7 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     EINVAL: 'all devices that would be reset must belong to the same iommufd: see hotResetInfo()',
     ENODEV: 'no bridge above the device could reset its bus, as on a root bus: only reset() can be had, if that',
     EBUSY: 'a device that would be reset is in use this very moment: try again',
+    ENOTTY: 'the bus was reset, but its link or a device did not come back in time; or the device is not on a PCI bus',
   },
   VFIO_DEVICE_IOEVENTFD: {
     EINVAL: 'only BARs can be written so, not over the MSI-X table; and only with eventfds',

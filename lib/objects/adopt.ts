@@ -1,6 +1,6 @@
 // Live update, in the process that goes on: the objects of an iommufd, made from what the process before told of them. The
 // kernel is not asked to change anything.
-import { toFd } from '../host/arguments.js';
+import { checkOptions, oneOf, toFd } from '../host/arguments.js';
 import { IommufdError, invalidType, UsageError } from '../host/errors.js';
 import { EventSource } from '../host/event-reader.js';
 import { type DmaMemory, holdMemory, importMemory } from '../host/memory.js';
@@ -25,6 +25,21 @@ export interface Place {
   readonly seam: Seam;
 }
 
+export interface AdoptIommufdOptions {
+  /**
+   * `owned` (default): the fds are closed once all is adopted. `borrowed`: whoever gave them closes them; another thread of
+   * this process, for one.
+   */
+  readonly ownership?: 'owned' | 'borrowed';
+}
+
+/** What to adopt. */
+export interface AdoptRequest {
+  readonly state: HandoverState;
+  readonly fds: readonly number[];
+  readonly options?: AdoptIommufdOptions;
+}
+
 /** What adopting gave. */
 export interface AdoptedObjects {
   readonly iommufd: Iommufd;
@@ -45,15 +60,16 @@ const MOST_DATA = 4096;
 
 /**
  * Adopts all that `state` tells of. It works with duplicates of the fds: where it fails they are as they were, and
- * nothing else is left; where it works they are closed, but for those that this process owns already (the process before
- * may be this one).
+ * nothing else is left; where it works they are closed, but for borrowed ones, and those that have an owner here already
+ * (the process before may be this one).
  */
 export function adoptObjects(
   { host, seam }: Place,
-  state: HandoverState,
-  fds: readonly number[],
+  { state, fds, options = {} }: AdoptRequest,
   adoptDevice: AdoptDevice,
 ): AdoptedObjects {
+  checkOptions(options, ['ownership']);
+  const owned = oneOf(options.ownership ?? 'owned', ['owned', 'borrowed'], 'ownership') === 'owned';
   const reader = readState(state, seam.kind);
   if (!Array.isArray(fds)) throw invalidType('fds', 'an array of file descriptors', fds);
   const given = new GivenFds(
@@ -67,7 +83,7 @@ export function adoptObjects(
     for (const memory of reader.field('memories').list()) memories.push(adoptMemory(seam, given, memory));
     const adopter = new Adopter(iommufd, given, memories, adoptDevice);
     adopter.run(reader.field('objects').list());
-    given.close();
+    if (owned) given.close();
     return { iommufd, memories, objects: adopter.objects };
   } catch (error) {
     if (iommufd !== undefined) giveUpIommufd(iommufd);

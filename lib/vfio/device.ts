@@ -18,8 +18,9 @@ import { type DeviceInfo, readDeviceInfo } from './info.js';
 import { type InterruptName, interruptIndex, VfioInterrupts } from './interrupts.js';
 import { LowPower } from './low-power.js';
 import { Migration } from './migration.js';
-import { VfioRegion } from './region.js';
-import { type RegionName, readRegionInfo, regionIndex, tryReadRegionInfo } from './region-info.js';
+import type { VfioRegion } from './region.js';
+import type { RegionName } from './region-info.js';
+import { DeviceRegions } from './regions.js';
 import { type HotResetInfo, hotReset, readHotResetInfo, rememberCore, resetDevice } from './reset.js';
 import { toVfToken } from './vf-token.js';
 
@@ -52,7 +53,7 @@ export class VfioDevice {
   readonly #core: DeviceCore;
   #device: Device | undefined;
   #info: DeviceInfo | undefined;
-  readonly #regions = new Map<number, VfioRegion>();
+  readonly #regions: DeviceRegions;
   readonly #interrupts = new Map<number, VfioInterrupts>();
   #events: DeviceEvents | undefined;
 
@@ -63,6 +64,7 @@ export class VfioDevice {
   /** Not for callers: use `host.openDevice`, or `VfioDevice.fromFd`. */
   constructor(core: DeviceCore) {
     this.#core = core;
+    this.#regions = new DeviceRegions(core, () => this.info);
     this.name = core.name;
   }
 
@@ -89,8 +91,10 @@ export class VfioDevice {
     const core = coreOfFd(fd, { ...rest, host: iommufd.host }, name);
     try {
       checkBound(core);
-      // A listener to traces may have closed it meanwhile.
-      iommufdContext(iommufd).check();
+      // A listener to traces may have closed it meanwhile; and `host` is a property, which a program may change.
+      const context = iommufdContext(iommufd);
+      context.check();
+      if (context.seam !== core.seam) throw foreignHost(core.name);
     } catch (error) {
       core.abandon();
       throw error;
@@ -152,7 +156,7 @@ export class VfioDevice {
     const context = iommufdContext(iommufd);
     context.check();
     if (context.seam === this.#core.seam) return context;
-    throw new UsageError('ERR_IOMMUFD_FOREIGN_HOST', `${this.name} and the iommufd belong to different hosts`);
+    throw foreignHost(this.name);
   }
 
   #become(iommufd: Iommufd, id: number): Device {
@@ -190,18 +194,11 @@ export class VfioDevice {
    * @throws IommufdError EINVAL (no such index); TypeError, RangeError (no such name)
    */
   region(which: RegionName | number): VfioRegion {
-    const index = regionIndex(which);
-    const known = this.#knownRegion(index);
-    return known ?? this.#keep(new VfioRegion(this.#core, readRegionInfo(this.#core, index), this.#isPci));
+    return this.#regions.get(which);
   }
   /** All regions that have a size. */
   get regions(): readonly VfioRegion[] {
-    const found: VfioRegion[] = [];
-    for (let index = 0; index < this.info.regionCount; index++) {
-      const region = this.#regionIfThere(index);
-      if (region !== undefined && region.size > 0) found.push(region);
-    }
-    return found;
+    return this.#regions.all();
   }
 
   /**
@@ -209,27 +206,8 @@ export class VfioDevice {
    * @throws UsageError ERR_IOMMUFD_UNAVAILABLE (not a PCI device)
    */
   get config(): PciConfig {
-    if (this.#isPci) return new PciConfig(this.region('config'));
+    if (this.info.kind === 'pci') return new PciConfig(this.region('config'));
     throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `${this.name} is no PCI device: it has no configuration space`);
-  }
-
-  get #isPci(): boolean {
-    return this.info.kind === 'pci';
-  }
-  #knownRegion(index: number): VfioRegion | undefined {
-    this.#core.check();
-    return this.#regions.get(index);
-  }
-  #keep(region: VfioRegion): VfioRegion {
-    this.#regions.set(region.index, region);
-    return region;
-  }
-  /** Undefined where the device lacks it: indexes have holes (the VGA region). */
-  #regionIfThere(index: number): VfioRegion | undefined {
-    const known = this.#knownRegion(index);
-    if (known !== undefined) return known;
-    const info = tryReadRegionInfo(this.#core, index);
-    return typeof info === 'number' ? undefined : this.#keep(new VfioRegion(this.#core, info, this.#isPci));
   }
 
   /**
@@ -336,6 +314,10 @@ export class VfioDevice {
 const { VFIO_DEVICE_BIND_FLAG_TOKEN: BIND_TOKEN } = uapi.vfio_device_bind_flags.values;
 
 type BindOutcome = Outcome<typeof uapi.vfio_device_bind_iommufd.fields> & { readonly input: object };
+
+function foreignHost(name: string): UsageError {
+  return new UsageError('ERR_IOMMUFD_FOREIGN_HOST', `${name} and the iommufd belong to different hosts`);
+}
 
 /** What the parts of a device share: for this package's own files. */
 export function deviceCore(device: VfioDevice): DeviceCore {

@@ -1,7 +1,6 @@
 // Live update, in the process that goes on: an iommufd with its devices.
 import type { DmaMemory } from '../host/memory.js';
-import { adoptObjects, type Place } from '../objects/adopt.js';
-import type { HandoverState } from '../objects/handover-state.js';
+import { type AdoptRequest, adoptObjects, type Place } from '../objects/adopt.js';
 import { Ioas } from '../objects/ioas.js';
 import type { Iommufd } from '../objects/iommufd.js';
 import type { KernelObject } from '../objects/kernel-object.js';
@@ -21,9 +20,9 @@ export interface AdoptedIommufd {
 }
 
 /** `host.adoptIommufd`. */
-export function adoptIommufd(place: Place, state: HandoverState, fds: readonly number[]): AdoptedIommufd {
+export function adoptIommufd(place: Place, request: AdoptRequest): AdoptedIommufd {
   const devices: VfioDevice[] = [];
-  const { iommufd, memories, objects } = adoptObjects(place, state, fds, (fd, bound) => {
+  const { iommufd, memories, objects } = adoptObjects(place, request, (fd, bound) => {
     const nic = VfioDevice.adopt(fd, bound);
     devices.push(nic);
     return nic.device;

@@ -1,30 +1,18 @@
 // A region of a device: a BAR, configuration space, or one of the device's own. Reads and writes are calls into the kernel;
 // a mapping of it is registers in this process.
-import { checkOptions, toBytes, toSize, toU32, toU64, type U64 } from '../host/arguments.js';
-import { IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
-import { MmioMapping, MmioRegion } from '../host/mmio.js';
+import { toBytes, toSize, toU32, toU64, type U64 } from '../host/arguments.js';
+import { invalidType, outOfRange, UsageError } from '../host/errors.js';
+import type { MmioRegion } from '../host/mmio.js';
 import { vfio_pci_region_index } from '../uapi/vfio.js';
 import { ConfigWrites } from './config-writes.js';
-import type { DeviceCore, MemoryLoss } from './core.js';
+import type { DeviceCore } from './core.js';
 import { allowDmaBufs, type DmaBuf, type DmaBufOptions, exportDmaBuf } from './dma-buf.js';
 import { connectIoeventfd, type Ioeventfd, type IoeventfdOptions } from './ioeventfd.js';
 import { RegionFile } from './region-file.js';
 import { type RegionArea, type RegionFlags, type RegionInfo, type RegionType, regionName } from './region-info.js';
-
-export interface RegionMmapOptions {
-  /** Bytes from the start of the region, a multiple of the page size; 0 if left out. */
-  readonly offset?: U64;
-  /** Bytes, a multiple of the page size or to the end of the area; to the end of the area if left out. */
-  readonly length?: U64;
-}
+import { type MappedPlace, mapRegion, type RegionMmapOptions } from './region-mmap.js';
 
 const INDEX = vfio_pci_region_index.values;
-
-const LOSSES: Readonly<Record<MemoryLoss, string>> = {
-  reset: 'went away in a reset: map it anew',
-  'memory off': "went away with the device's memory, which was turned off: turn it on (config.enable), and map it anew",
-  'low power': 'went away when the device was let go to sleep: wake it, and map it anew',
-};
 
 let coreOf: (region: VfioRegion) => DeviceCore;
 
@@ -52,7 +40,7 @@ export class VfioRegion {
   readonly type: RegionType | undefined;
   readonly #core: DeviceCore;
   readonly #file: RegionFile;
-  readonly #isBar: boolean;
+  readonly #place: MappedPlace;
   readonly #writes: ConfigWrites | undefined;
 
   static {
@@ -70,7 +58,8 @@ export class VfioRegion {
     this.type = info.type;
     this.#core = core;
     this.#file = new RegionFile(core, this.name, info.offset);
-    this.#isBar = isPci && info.index < INDEX.VFIO_PCI_ROM_REGION_INDEX;
+    const isBar = isPci && info.index < INDEX.VFIO_PCI_ROM_REGION_INDEX;
+    this.#place = { name: this.name, offset: info.offset, areas: info.mmapAreas, isBar };
     const isConfig = isPci && info.index === INDEX.VFIO_PCI_CONFIG_REGION_INDEX;
     this.#writes = isConfig ? new ConfigWrites(this) : undefined;
     allowDmaBufs(core, this);
@@ -152,26 +141,7 @@ export class VfioRegion {
    * cannot be mapped: see `mmapAreas`); IommufdError EINVAL, EBUSY (another driver holds the BAR), ENOMEM
    */
   mmap(options: RegionMmapOptions = {}): MmioRegion {
-    checkOptions(options, ['offset', 'length']);
-    const { offset: from = 0, length: asked } = { ...options };
-    const offset = toSize(from, 'offset');
-    const length = this.#mmapLength(offset, asked === undefined ? undefined : toSize(asked, 'length'));
-    const core = this.#core;
-    core.check();
-    const whole = Math.ceil(length / core.seam.pageSize) * core.seam.pageSize;
-    const mapped = core.seam.mapMmio(core.fd, this.offset + offset, whole);
-    if (typeof mapped === 'number')
-      throw new IommufdError('mmap', mapped, { region: this.name, offset, length }, core.name);
-    const mapping = new MmioMapping(mapped, () => undefined);
-    const stop = this.#isBar ? core.onMemoryLoss((why) => mapping.lose(this.#lossText(why))) : () => undefined;
-    const part = { close: () => window.unmap() };
-    const onUnmap = () => {
-      stop();
-      core.remove(part);
-    };
-    const window = new MmioRegion({ mapping, base: 0, length, onUnmap });
-    core.add(part);
-    return window;
+    return mapRegion(this.#core, this.#place, options);
   }
 
   /**
@@ -196,10 +166,6 @@ export class VfioRegion {
   toJSON(): Record<string, unknown> {
     const { name, index, size, offset, flags, mmapAreas, type } = this;
     return { type: 'VfioRegion', name, index, size, offset, flags, mmapAreas, regionType: type };
-  }
-
-  #lossText(why: MemoryLoss): string {
-    return `${this.name} of ${this.#core.name} ${LOSSES[why]}`;
   }
 
   #checkReadable(): void {
@@ -266,28 +232,6 @@ export class VfioRegion {
     return this.size < width
       ? `in a region that has more than ${this.size} bytes`
       : `between 0 and ${this.size - width}`;
-  }
-
-  /** The length of a mapping that starts at `offset`; throws where it cannot be had. */
-  #mmapLength(offset: number, asked: number | undefined): number {
-    const { pageSize } = this.#core.seam;
-    if (offset % pageSize !== 0) throw outOfRange('offset', `a multiple of ${pageSize}`, offset);
-    const area = this.mmapAreas.find((one) => offset >= one.offset && offset < one.offset + one.length);
-    if (area === undefined) throw this.#notMappable(offset);
-    const most = area.offset + area.length - offset;
-    const length = asked ?? most;
-    if (length < 1 || length > most) throw outOfRange('length', `between 1 and ${most} (${this.#areasText()})`, length);
-    if (length % pageSize !== 0 && length !== most) throw outOfRange('length', `a multiple of ${pageSize}`, length);
-    return length;
-  }
-
-  #notMappable(offset: number): UsageError {
-    const what = `${this.name} of ${this.#core.name} cannot be mapped`;
-    const message = this.mmapAreas.length === 0 ? what : `${what} at ${offset}: it can be at ${this.#areasText()}`;
-    return new UsageError('ERR_IOMMUFD_UNAVAILABLE', message);
-  }
-  #areasText(): string {
-    return this.mmapAreas.map(({ offset, length }) => `${offset} to ${offset + length - 1}`).join(', ');
   }
 }
 

@@ -148,6 +148,7 @@ export const USES: Readonly<
       adoptIoas: (g) => g.iommufd.adoptIoas(1),
       rlimitMode: (g) => g.iommufd.rlimitMode,
       changeProcess: (g) => g.iommufd.changeProcess(),
+      handOver: (g) => g.iommufd.handOver(),
       probe: (g) => g.iommufd.probe(),
     },
     still: ['closed', 'objects', 'drawGraph', 'close', 'closeAsync'],

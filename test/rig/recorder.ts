@@ -1,12 +1,13 @@
 // What a case asked its host and what came back, for comparison between lanes: every ioctl with its struct as the kernel
 // left it, what was read from event files, and mmaps. What differs from run to run is left out: addresses and fds, IOVAs that
-// the kernel chose to suit an address, reads that found nothing, how often interrupts came, and what registers held.
+// the kernel chose to suit an address or the IOMMU, reads that found nothing, how often interrupts came, and what registers held.
 
 import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import {
   errnoName,
   type Fields,
   IOMMU_IOAS_MAP,
+  IOMMU_IOAS_MAP_FILE,
   type Ioctl,
   iommufd_ioas_map_flags,
   type Layout,
@@ -16,6 +17,11 @@ import * as vfio from '../../lib/uapi/vfio.js';
 import type { Seam } from '../../lib/unsafe.js';
 
 const { IOMMU_IOAS_MAP_FIXED_IOVA: FIXED_IOVA } = iommufd_ioas_map_flags.values;
+
+/** What has IOVAs chosen, to suit where memory lies, and what the IOMMU can translate. */
+const CHOOSING = new Map(
+  [IOMMU_IOAS_MAP, IOMMU_IOAS_MAP_FILE].map(({ request, layout }) => [request, layout] as const),
+);
 
 /** Fields whose values no two kernels share: where things lie, and file descriptors. */
 const UNSHARED = /^(fd|user_va|iommufd|out_phys|out_\w*fd|data_fd)$/;
@@ -76,13 +82,13 @@ function describeCall(request: number, result: number, view: DataView, at: numbe
 }
 
 export interface RecorderOptions {
-  /** Whether IOVAs that suit the address of memory are told: where it lies at the same alignment on every kernel. */
+  /** Whether IOVAs that the kernel chose are told: where memory lies at the same alignment, and IOMMUs are alike. */
   readonly chosenIovas: 'told' | 'left out';
 }
 
 export class Recorder {
   #lines: string[] = [];
-  /** IOVAs that suit the address of memory, in the order of their choosing. */
+  /** IOVAs that the kernel chose, in that order. */
   #chosen: bigint[] = [];
   readonly #options: RecorderOptions;
   /** What these fds are, where that matters. */
@@ -101,9 +107,10 @@ export class Recorder {
   }
 
   #note(fd: number, request: number, result: number, view: DataView, at: number): void {
-    if (this.#options.chosenIovas === 'left out' && request === IOMMU_IOAS_MAP.request && result === 0) {
-      const { flags, iova } = IOMMU_IOAS_MAP.layout.decode(view, at);
-      if ((flags & FIXED_IOVA) === 0) this.#chosen.push(iova);
+    if (this.#options.chosenIovas === 'left out' && result === 0) {
+      const layout = CHOOSING.get(request);
+      const chosen = layout?.decode(view, at);
+      if (chosen !== undefined && (chosen.flags & FIXED_IOVA) === 0) this.#chosen.push(chosen.iova);
     }
     const nameOf: Name = (field, value) => {
       const index = /iova$/.test(field) ? this.#chosen.indexOf(value as bigint) : -1;

@@ -7,6 +7,7 @@ import { createEmulatedHost } from '../../lib/emulated-host.js';
 import { hostSeam } from '../../lib/unsafe.js';
 import { Recorder } from '../rig/recorder.js';
 import { compare, readResults } from '../vm/compare.js';
+import { countCases } from '../vm/suites.js';
 
 interface Line {
   readonly title: string;
@@ -86,5 +87,40 @@ describe('comparison of lanes', () => {
       'IOMMU_IOAS_MAP 0 size=40 flags=7 ioas_id=1 __reserved=0 length=4096 iova=32768',
     ]);
     iommufd.close();
+  });
+
+  it('records calls of VFIO devices, but not how often their interrupts come', () => {
+    const host = createEmulatedHost({ devices: [{ address: '0000:00:05.0', model: 'edu' }] });
+    const seam = hostSeam(host);
+    const recorder = new Recorder();
+    recorder.listen(seam);
+    const iommufd = host.openIommufd();
+    const edu = host.openDevice('0000:00:05.0');
+    edu.bind(iommufd);
+    recorder.take();
+    const [vector] = edu.interrupts('msi').enable();
+    vector?.trigger();
+    assert.equal(vector?.drain(), 1n);
+    edu.config.enable({ memory: false });
+    assert.throws(() => edu.region('bar0').read32(0), { code: 'EIO' });
+    assert.throws(() => edu.reset(), { code: 'ENOTTY' });
+    const lines = recorder.take();
+    const told = (start: string) => lines.filter((line) => line.startsWith(start));
+    assert.deepEqual(told('VFIO_DEVICE_SET_IRQS'), [
+      'VFIO_DEVICE_SET_IRQS 0 argsz=24 flags=36 index=1 start=0 count=1',
+      'VFIO_DEVICE_SET_IRQS 0 argsz=20 flags=33 index=1 start=0 count=1',
+    ]);
+    assert.deepEqual(told('pread'), ['pread EIO']);
+    assert.deepEqual([told('VFIO_DEVICE_RESET'), told('read')], [['VFIO_DEVICE_RESET ENOTTY'], []]);
+    iommufd.close();
+  });
+});
+
+describe('what a machine ran', () => {
+  it('is counted by outcome', () => {
+    const line = (outcome: string) => `${JSON.stringify({ title: 'group/case: what', outcome })}\n`;
+    const text = ['passed', 'skipped', 'passed', 'failed'].map(line).join('');
+    assert.deepEqual(countCases(text), { passed: 2, failed: 1, skipped: 1 });
+    assert.deepEqual(countCases(''), { passed: 0, failed: 0, skipped: 0 });
   });
 });

@@ -1,6 +1,8 @@
 // Devices of one's own in an emulated machine, as a program meets them through VFIO; what becomes of models that throw; and
 // devices that the machine takes back.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { createEmulatedHost, type DeviceBus, type DeviceModel } from '../../lib/emulated-host.js';
 import type { VfioDevice } from '../../lib/index.js';
 
@@ -189,6 +191,19 @@ describe('a device model', () => {
       throw new Error('no bus for me');
     };
     assert.throws(() => createEmulatedHost({ devices: [{ address: ADDRESS, model }] }), /no bus for me/);
+  });
+});
+
+describe('the example of a device model', () => {
+  it('runs', function () {
+    const program = fileURLToPath(new URL('../../examples/device-model-test.js', import.meta.url));
+    // It imports the package by its name, as its users do.
+    const own = new URL('../../lib/index.js', import.meta.url).href;
+    if (import.meta.resolve('iommufd') !== own) this.skip();
+    this.timeout(20_000);
+    const { status, stdout, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
+    assert.equal(status, 0, `${stdout}${stderr}`);
+    assert.match(stdout, /^# pass 1$/m);
   });
 });
 

@@ -1,7 +1,7 @@
 // The emulated edu device, register by register: what QEMU's answers, odd accesses included (hw/misc/edu.c).
 import assert from 'node:assert/strict';
 import { EduDevice } from '../../lib/emulated/hardware/devices/edu.js';
-import type { DeviceBus } from '../../lib/emulated-host.js';
+import { createEmulatedHost, type DeviceBus } from '../../lib/emulated-host.js';
 
 const BUFFER = 0x40000n;
 
@@ -158,6 +158,36 @@ describe('the emulated edu device', () => {
     assert.equal(bench.read(0x80), 0x5566_7788);
     bench.write(0x80, 5);
     assert.equal(bench.read64(0x80), 5n);
+  });
+
+  it('has enough of them for physical addresses, without an IOMMU', () => {
+    const host = createEmulatedHost({
+      devices: [{ address: '0000:00:05.0', iommu: false, model: 'edu' }],
+    });
+    const iommufd = host.openIommufd();
+    const nic = host.unsafeOpenDevice('0000:00:05.0');
+    nic.bind(iommufd);
+    const ioas = iommufd.allocIoas();
+    const ram = host.allocateMemory(4096);
+    ioas.map(ram, { iova: 0x400_0000n });
+    nic.attach(ioas);
+    nic.config.enable({ memory: true, busMaster: true });
+    const { address } = ioas.physicalAddress(0x400_0000n, 4096n);
+    const bar = nic.region('bar0');
+    ram.write(0, Uint8Array.of(1, 2));
+    for (const [source, destination, command] of [
+      [address, BUFFER, 1n],
+      [BUFFER, address + 2n, 3n],
+    ] as const) {
+      bar.write64(0x80, source);
+      bar.write64(0x88, destination);
+      bar.write64(0x90, 2n);
+      bar.write64(0x98, command);
+      while ((bar.read64(0x98) & 1n) !== 0n);
+    }
+    assert.deepEqual(ram.read(0, 4), Uint8Array.of(1, 2, 1, 2));
+    nic.close();
+    iommufd.close();
   });
 
   it('reads zeros where DMA is refused, and writes nothing', () => {

@@ -170,6 +170,10 @@ describe('a PCI function of the emulated machine', () => {
     const { fn, model, seen } = stage();
     assert.equal(model.bus.interrupt(), false);
     fn.setVectors('msi', 2);
+    // A message is a write to memory.
+    assert.equal(model.bus.interrupt(3), true);
+    assert.deepEqual(seen, []);
+    fn.writeConfig(COMMAND, 2, BUS_MASTER);
     assert.equal(model.bus.interrupt(3), true);
     fn.setVectors('msi', 0);
     assert.equal(model.bus.interrupt(), false);
@@ -181,6 +185,7 @@ describe('a PCI function of the emulated machine', () => {
     const [, table] = fn.bars;
     assert(table !== undefined);
     fn.setVectors('msix', 2);
+    fn.writeConfig(COMMAND, 2, BUS_MASTER);
     assert.equal(model.bus.interrupt(2), true);
     assert.equal(model.bus.interrupt(7), true);
     assert.deepEqual(seen, []);

@@ -1,5 +1,6 @@
 // Regions of the emulated vfio-pci: what they are, how accesses are cut up, and mapped BARs.
 import assert from 'node:assert/strict';
+import fc from 'fast-check';
 import { at, CONFIG, PciBench, peek, poke } from './fake-pci.js';
 
 const [EIO, EINVAL] = [-5, -22];
@@ -127,5 +128,21 @@ describe('regions of the emulated vfio-pci', () => {
     }
     poke(driver, CONFIG + 4, 2, 2);
     assert.equal(mapping.read(0, 4), 0);
+  });
+
+  it('take any access, by any program', () => {
+    const region = fc.integer({ min: 0, max: 10 });
+    const offset = fc.oneof(fc.integer({ min: 0, max: 0x4010 }), fc.integer({ min: 0, max: 0x110 }), fc.nat());
+    const access = fc.record({ region, offset, bytes: fc.uint8Array({ maxLength: 64 }), write: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(access, { maxLength: 40 }), (accesses) => {
+        const { driver } = new PciBench().open();
+        for (const { region: index, offset: from, bytes, write } of accesses) {
+          const done = write ? driver.write(bytes, at(index, from)) : driver.read(bytes, at(index, from));
+          assert(done <= bytes.length && (done >= 0 || [EIO, EINVAL, -14].includes(done)), `${done}`);
+        }
+        driver.closeDevice();
+      }),
+    );
   });
 });

@@ -9,12 +9,14 @@ import { ERRNO, iommufdIoctls, vfioIoctls } from '../../lib/uapi/index.js';
 
 /** System calls that refusals are named after. */
 /** What an emulated device does by itself. */
-const DEVICE_SIDE = ['DMA read', 'DMA write', 'vEVENT'];
+const DEVICE_SIDE = ['DMA read', 'DMA write', 'vEVENT', 'MMIO'];
 const SYSTEM_CALLS = [
   'open',
   'close',
   'read',
   'write',
+  'pread',
+  'pwrite',
   'mmap',
   'munmap',
   'madvise',

@@ -459,6 +459,11 @@ describe('live update', () => {
         codeOf(() => host.adoptIommufd(handover.state, [2 ** 29])),
         'EBADF',
       );
+      const misspelt: object = { owner: 'borrowed' };
+      assert.equal(
+        codeOf(() => host.adoptIommufd(handover.state, handover.fds, misspelt)),
+        'ERR_UNKNOWN_OPTION',
+      );
       const [memory = -1] = handover.fds.slice(1);
       assert.equal(
         codeOf(() => host.adoptIommufd(handover.state, [memory])),
@@ -502,7 +507,7 @@ describe('live update', () => {
       old.ram.free();
     });
 
-    it('closes fds that nobody else owns', () => {
+    it('closes fds that nobody else owns, unless they are borrowed', () => {
       const old = machine();
       const seam = hostSeam(old.host);
       const handover = old.iommufd.handOver({ memories: [old.ram] });
@@ -512,6 +517,8 @@ describe('live update', () => {
         seam.disown(copy);
         return copy;
       });
+      const borrower = old.host.adoptIommufd(handover.state, fds, { ownership: 'borrowed' });
+      borrower.iommufd.handOver({ memories: borrower.memories }).complete();
       const adopted = old.host.adoptIommufd(handover.state, fds);
       handover.complete();
       for (const fd of fds) assert.equal(seam.own(fd), -9, 'EBADF: closed');

@@ -131,6 +131,19 @@ describe('VfioDevice.adopt', () => {
     assert.deepEqual([seam.files.get(fd)?.owned, seam.badCloses], [false, 0]);
   });
 
+  it('gives it back where the iommufd was made to look like one of another host', () => {
+    const { iommufd, seam } = stage();
+    const other = stage();
+    const fd = other.seam.makeFd();
+    const mine = seam.makeFd();
+    Object.defineProperty(iommufd, 'host', { value: other.host });
+    assert.equal(
+      codeOf(() => VfioDevice.adopt(fd, { iommufd, id: 1 })),
+      'ERR_IOMMUFD_FOREIGN_HOST',
+    );
+    assert.deepEqual([other.seam.files.get(fd)?.owned, seam.files.get(mine)?.owned], [false, false]);
+  });
+
   it('gives it back too where a listener closes the iommufd meanwhile', () => {
     const { iommufd, seam } = stage();
     const fd = seam.makeFd();

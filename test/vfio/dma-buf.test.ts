@@ -4,6 +4,7 @@ import { createEmulatedHost } from '../../lib/emulated-host.js';
 import { UsageError, type VfioDevice } from '../../lib/index.js';
 import { EDU_IOVA, Edu } from '../rig/edu.js';
 import { PAGE, PAGE_SIZE, refused } from '../rig/suite.js';
+import { TestDriver } from '../rig/test-device.js';
 import { type VfioBench, vfioCases } from '../rig/vfio.js';
 
 /** Gives back the inverse of what was written to it: proof that DMA arrived there. */
@@ -146,19 +147,21 @@ vfioCases('dma-buf', (test) => {
     mapping.unmap();
   });
 
-  test('reset', 'a reset revokes', { needs: 'nvme' }, async (t) => {
-    const nic = t.bound('nvme');
-    nic.config.enable({ memory: true });
-    const ioas = t.iommufd.allocIoas();
-    const file = nic.region('bar0').exportDmaBuf({ length: PAGE });
-    const mapping = ioas.mapDmaBuf(nic.region('bar0'), { iova: EDU_IOVA, length: PAGE });
-    nic.reset();
-    assert.equal(await mapping.whenRevoked, 'reset');
-    mapping.unmap();
-    // The file itself is good again: the kernel gives it back after the reset, with the memory.
-    assert.equal(ioas.unsafeMapFd(file.fd, 0, { iova: EDU_IOVA, length: PAGE }), EDU_IOVA);
-    ioas.unmapAll();
-  });
+  for (const role of ['nvme', 'test'] as const) {
+    test(`reset-${role}`, 'a reset revokes', { needs: role }, async (t) => {
+      const nic = t.bound(role);
+      nic.config.enable({ memory: true });
+      const ioas = t.iommufd.allocIoas();
+      const file = nic.region('bar0').exportDmaBuf({ length: PAGE });
+      const mapping = ioas.mapDmaBuf(nic.region('bar0'), { iova: EDU_IOVA, length: PAGE });
+      nic.reset();
+      assert.equal(await mapping.whenRevoked, 'reset');
+      mapping.unmap();
+      // The file itself is good again: the kernel gives it back after the reset, with the memory.
+      assert.equal(ioas.unsafeMapFd(file.fd, 0, { iova: EDU_IOVA, length: PAGE }), EDU_IOVA);
+      ioas.unmapAll();
+    });
+  }
 
   test('closed', 'closing the device revokes', { needs: 'edu' }, async (t) => {
     const nic = t.bound('edu');
@@ -215,9 +218,30 @@ vfioCases('dma-buf', (test) => {
     assert.equal(ioas.mappingCount, 0);
   });
 
-  test('no-bar', 'what is no memory BAR cannot be exported', { needs: 'nvme' }, (t) => {
-    const nic = t.bound('nvme');
-    const error = refused('ENODEV', () => nic.region('config').exportDmaBuf({ length: PAGE }));
-    assert.match(error.message, /not a BAR/);
+  for (const role of ['nvme', 'test'] as const) {
+    test(`no-bar-${role}`, 'what is no memory BAR cannot be exported', { needs: role }, (t) => {
+      const nic = t.bound(role);
+      const error = refused('ENODEV', () => nic.region('config').exportDmaBuf({ length: PAGE }));
+      assert.match(error.message, /not a BAR/);
+    });
+  }
+
+  test('dirty', 'a revoked mapping hides no written page behind it', { needs: ['test', 'pair0'] }, async (t) => {
+    const other = peer(t);
+    const driver = new TestDriver(t.bound('test'));
+    const ioas = t.iommufd.allocIoas();
+    const hwpt = ioas.allocHwpt(driver.nic.device, { dirtyTracking: true });
+    driver.nic.attach(hwpt);
+    hwpt.setDirtyTracking(true);
+    ioas.map(t.memory(PAGE_SIZE), { iova: EDU_IOVA });
+    const mapping = ioas.mapDmaBuf(other.region('bar0'), { iova: EDU_IOVA + PAGE, length: PAGE });
+    ioas.map(t.memory(PAGE_SIZE), { iova: EDU_IOVA + 2n * PAGE });
+    const bitmap = hwpt.dirtyBitmap({ iova: EDU_IOVA, length: 3n * PAGE });
+    other.config.enable({ memory: false });
+    assert.equal(mapping.revoked, true);
+    assert.equal(await driver.store(EDU_IOVA + 2n * PAGE, 4), true);
+    assert.equal(await driver.store(EDU_IOVA + PAGE, 4), false, 'DMA reaches what is revoked');
+    assert.deepEqual([...bitmap.read().ranges()], [{ iova: EDU_IOVA + 2n * PAGE, length: PAGE }]);
+    bitmap.free();
   });
 });

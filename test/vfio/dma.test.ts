@@ -196,8 +196,10 @@ vfioCases('vfio-dma', (test) => {
       const { edu, nic, ram } = attached(t);
       await checkBothWays(edu, ram);
       const before = ram.read(0, SIZE);
+      edu.beginStore(IOVA, HALF);
       nic.close();
       const again = new Edu(t.bound('edu'));
+      await again.idle();
       await again.store(IOVA, HALF);
       assert.deepEqual(ram.read(0, SIZE), before);
     },

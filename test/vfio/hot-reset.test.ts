@@ -59,15 +59,6 @@ vfioCases('vfio-hot-reset', (test) => {
     nic.hotReset();
     assert.equal(registers.mapped, false);
   });
-  test('alone', 'a device alone behind its port can be reset so', { needs: 'nvme' }, (t) => {
-    const nic = t.bound('nvme');
-    const { possible, devices } = nic.hotResetInfo();
-    assert.deepEqual([possible, devices], [true, [{ address: t.address('nvme'), id: nic.device.id, owned: true }]]);
-    nic.config.enable({ memory: true });
-    const registers = nic.region('bar0').mmap();
-    nic.hotReset();
-    assert.equal(registers.mapped, false);
-  });
   test('blocked', 'names the device that prevents it, and leaves all as it was', { needs }, async (t) => {
     const other = t.address('pair1');
     await t.requestBack('pair1');

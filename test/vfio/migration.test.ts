@@ -202,6 +202,28 @@ vfioCases('migration', (test) => {
     assert.equal((error as unknown as { syscall: string }).syscall, 'migration write');
   });
 
+  test('pci', 'a PCI device takes its memory and registers along', { needs: 'test' }, async (t) => {
+    const nic = t.bound('test');
+    nic.config.enable({ memory: true });
+    const memory = nic.region('bar2');
+    memory.write(100, Uint8Array.of(1, 2, 3));
+    const stream = streamOf(nic, 'pre-copy');
+    const chunks = [await allOf(stream)];
+    memory.write(103, Uint8Array.of(4));
+    nic.migration.setState('stop-copy');
+    chunks.push(await allOf(stream));
+    nic.migration.setState('stop');
+    stream.close();
+    nic.reset();
+    assert.equal(nic.migration.state, 'running');
+    nic.config.enable({ memory: true });
+    assert.deepEqual(memory.read(100, 4), new Uint8Array(4));
+    const loading = streamOf(nic, 'resuming');
+    for (const chunk of chunks) loading.write(chunk);
+    nic.migration.setState('running');
+    assert.deepEqual(memory.read(100, 4), Uint8Array.of(1, 2, 3, 4));
+  });
+
   test('directions', 'a stream is read or written, as its state has it', { needs: 'serial' }, async (t) => {
     const nic = serial(t);
     const saving = streamOf(nic, 'stop-copy');

@@ -147,6 +147,20 @@ vfioCases('vfio-mmap', (test) => {
     nic.config.enable({ memory: true });
     assert.equal(window.read32(ID), EDU_ID, 'nothing was lost by it');
   });
+  test('unsafe-view', 'a view of registers reaches nothing once they are lost', { needs }, (t) => {
+    const { nic, bar } = start(t);
+    const window = bar.mmap();
+    if (t.rig.name === 'emulated') {
+      refused('ERR_IOMMUFD_UNAVAILABLE', () => window.unsafeView());
+      return;
+    }
+    const view = window.unsafeView();
+    // A DataView may read bytes one by one, which edu does not answer.
+    assert.equal(new Uint32Array(view.buffer)[ID], EDU_ID);
+    nic.config.enable({ memory: false });
+    assert.throws(() => view.getUint32(ID, true), TypeError);
+    assert.equal(view.buffer.byteLength, 0);
+  });
   for (const role of ['nvme', 'test'] as const) {
     test(`reset-${role}`, 'a reset takes a mapping away; a new one works', { needs: role }, (t) => {
       const nic = t.bound(role);

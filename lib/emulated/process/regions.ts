@@ -252,6 +252,7 @@ export class MmioRegisters extends BaseRegion {
     this.retire();
     this.unmap();
     this.#mapping.close();
+    this.home.settle();
     return 0;
   }
   override drop(): void {

@@ -31,8 +31,8 @@ const INTERRUPT_AFTER_DMA = 4n;
 /** Where the buffer lies in addresses of the device. */
 const BUFFER = 0x40000n;
 const BUFFER_SIZE = 4096n;
-/** Address lines that it has. */
-const ADDRESS_MASK = (1n << 28n) - 1n;
+/** Address lines that it has, unless it is told otherwise: QEMU's `dma_mask`. */
+const ADDRESS_BITS = 28;
 
 /** Modulo 2^32: from 34! on there is nothing left. */
 function factorial(of: number): number {
@@ -52,6 +52,7 @@ export class EduDevice implements DeviceModel {
   };
   readonly bars = [{ index: 0, size: 2 ** 20 }];
   readonly interrupts = { intx: true, msi: 1 };
+  readonly #mask: bigint;
   readonly #buffer = new Uint8Array(Number(BUFFER_SIZE));
   #bus: DeviceBus | undefined;
   #liveness = 0;
@@ -59,6 +60,10 @@ export class EduDevice implements DeviceModel {
   #status = 0;
   #interrupts = 0;
   readonly #dma = { source: 0n, destination: 0n, count: 0n, command: 0n };
+
+  constructor(addressBits = ADDRESS_BITS) {
+    this.#mask = (1n << BigInt(addressBits)) - 1n;
+  }
 
   connect(bus: DeviceBus): void {
     this.#bus = bus;
@@ -145,12 +150,12 @@ export class EduDevice implements DeviceModel {
   #toMemory(source: bigint, destination: bigint, count: bigint): void {
     if (!isInBuffer(source, count)) return;
     const from = Number(source - BUFFER);
-    this.#bus?.dmaWrite(destination & ADDRESS_MASK, this.#buffer.slice(from, from + Number(count)));
+    this.#bus?.dmaWrite(destination & this.#mask, this.#buffer.slice(from, from + Number(count)));
   }
   #fromMemory(source: bigint, destination: bigint, count: bigint): void {
     if (!isInBuffer(destination, count)) return;
     // What is refused reads as zeros, on QEMU's bus.
-    const bytes = this.#bus?.dmaRead(source & ADDRESS_MASK, Number(count)) ?? new Uint8Array(Number(count));
+    const bytes = this.#bus?.dmaRead(source & this.#mask, Number(count)) ?? new Uint8Array(Number(count));
     this.#buffer.set(bytes, Number(destination - BUFFER));
   }
 

@@ -206,9 +206,9 @@ export class ModelFunction implements PciFunction {
       dmaRead: (iova, length, options) => this.#dmaRead(iova, length, options),
       dmaWrite: (iova, bytes, options) => this.#dmaWrite(iova, bytes, options),
       interrupt: (vector = 0) => this.#interrupts.send(vector),
-      setIntx: (level) => this.#interrupts.setLine(level),
+      setIntx: (level) => this.#interrupts.setLine(level === true),
       later: (work) => this.#clock.later(work),
-      requestPage: (request) => this.#dma.requestPage(request),
+      requestPage: ({ address, ...rest }) => this.#dma.requestPage({ address: BigInt.asUintN(64, address), ...rest }),
     };
   }
   get #isMaster(): boolean {

@@ -2,7 +2,14 @@
 // the registers that say so.
 import type { InterruptKind } from '../../kernel/vfio-pci/function.js';
 import { CAPABILITY, MESSAGE_CONTROL, MSI_ENABLE, MSIX_ENABLE, MSIX_MASK_ALL } from './capabilities.js';
-import { COMMAND, COMMAND_INTX_OFF, type ConfigSpace, STATUS, STATUS_INTX } from './config-space.js';
+import {
+  COMMAND,
+  COMMAND_BUS_MASTER,
+  COMMAND_INTX_OFF,
+  type ConfigSpace,
+  STATUS,
+  STATUS_INTX,
+} from './config-space.js';
 import type { MessageTable } from './message-table.js';
 
 type Deliver = (kind: InterruptKind, vector: number, level: boolean) => void;
@@ -38,7 +45,12 @@ export class FunctionInterrupts {
     return (this.#control(CAPABILITY.msi) & MSI_ENABLE) !== 0;
   }
 
-  /** The device sends a message; false where none can be sent. */
+  /** Messages are writes to memory. */
+  get #isMaster(): boolean {
+    return (this.#config.read(COMMAND, 2) & COMMAND_BUS_MASTER) !== 0;
+  }
+
+  /** The device sends a message, which is lost without bus mastering; false where messages are off. */
   send(vector: number): boolean {
     if (this.#table !== undefined && this.#msixOn) {
       if (vector < this.#table.vectors) this.#sendExtended(this.#table, vector);
@@ -47,13 +59,13 @@ export class FunctionInterrupts {
     if (!this.#msiOn) return false;
     // With fewer vectors than the device has, the lowest bits of the message are all there is.
     const vectors = 1 << ((this.#control(CAPABILITY.msi) >> MULTIPLE_MESSAGES) & 7);
-    this.#deliver('msi', vector & (vectors - 1), true);
+    if (this.#isMaster) this.#deliver('msi', vector & (vectors - 1), true);
     return true;
   }
   #sendExtended(table: MessageTable, vector: number): void {
     const held = table.isMasked(vector) || (this.#control(CAPABILITY.msix) & MSIX_MASK_ALL) !== 0;
     table.setPending(vector, held);
-    if (!held) this.#deliver('msix', vector, true);
+    if (!held && this.#isMaster) this.#deliver('msix', vector, true);
   }
 
   setLine(level: boolean): void {
