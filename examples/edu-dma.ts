@@ -32,7 +32,9 @@ const host =
 const iommufd = host.openIommufd();
 const edu = host.openDevice(address ?? '0000:00:05.0');
 edu.bind(iommufd);
-console.log(`edu at ${edu.name}, ${host.kind} host, IOMMU: ${edu.device.hwInfo().type}`);
+const { type } = edu.device.hwInfo();
+const kind = typeof type === 'string' ? type : 'a mock';
+console.log(`edu at ${edu.name}, ${host.kind} host, IOMMU: ${kind}`);
 
 // 2. Memory that it is to reach, and at which addresses.
 const ram = host.allocateMemory(0x2000);

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { vfio_device_feature_index, vfioIoctls } from '../../lib/uapi/vfio.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const text = (file: string): string => readFileSync(path.join(root, file), 'utf8');
@@ -95,7 +96,7 @@ describe('README', () => {
   });
 
   it('names only files that there are, as do the pages beside it', () => {
-    const docs = ['docs/architecture.md', 'docs/emulated.md', 'docs/uapi.md'];
+    const docs = ['docs/architecture.md', 'docs/emulated.md', 'docs/live-update.md', 'docs/uapi.md'];
     for (const page of ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...docs]) {
       for (const file of namedFiles(text(page))) {
         const from = file.startsWith('.') && !file.startsWith('.ci') ? path.dirname(page) : '';
@@ -115,6 +116,25 @@ describe('README', () => {
     assert(named.length > 10, 'it names no files');
     for (const file of named)
       assert(existsSync(path.join(root, 'lib/emulated', file)), `docs/emulated.md names ${file}`);
+  });
+
+  it('says of every VFIO call and feature where it was shown', () => {
+    const section = text('README.md').split('## What was shown where')[1]?.split('\n## ')[0] ?? '';
+    const rows = section.split('\n').filter((line) => /^\| (?:— )?[A-Z]/.test(line) && !line.startsWith('| Call'));
+    const told = new Map(
+      rows.flatMap((row) => {
+        const [calls = '', ...cells] = row.split('|').slice(1, -1);
+        return [...calls.matchAll(/VFIO_\w+/g)].map(([name]) => [name, cells] as const);
+      }),
+    );
+    const classless = section.split('\n').filter((line) => !line.startsWith('|'));
+    const features = Object.keys(vfio_device_feature_index.values);
+    for (const name of [...vfioIoctls.map((op) => op.name), ...features]) {
+      const cells = told.get(name);
+      if (cells === undefined) assert(classless.join('\n').includes(name), `nothing is said of ${name}`);
+      else assert(cells.length === 3 && cells.every((cell) => cell.trim() !== ''), `a cell of ${name} is empty`);
+    }
+    assert.equal(told.get('VFIO_DEVICE_RESET')?.length, 3);
   });
 
   it('is read as it is written', () => {
