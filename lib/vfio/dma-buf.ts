@@ -35,7 +35,10 @@ const O_CLOEXEC = 0o2000000;
 /** As many as pass through the arena with ease. */
 const MOST_RANGES = 1024;
 
-/** Made by `region.exportDmaBuf`. It closes with its device; who has a duplicate of its fd keeps it, revoked. */
+/**
+ * Made by `region.exportDmaBuf`. What was mapped of it is dead once it is revoked; the file itself can be mapped anew when
+ * the memory is back. It closes with its device; who has a duplicate of its fd keeps it, revoked.
+ */
 export class DmaBuf implements DmaBufFile {
   /** Bytes. */
   readonly length: number;
