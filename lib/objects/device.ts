@@ -145,7 +145,9 @@ export class Device extends KernelObject {
   /**
    * Attaches the device to a page table, or to an address space: the kernel then makes a page table, which is answered
    * and cannot be destroyed by hand. A device without an IOMMU (a mediated one) is attached to address spaces only, and
-   * the answer is the address space. Attaching again replaces, atomically.
+   * the answer is the address space. Attaching again replaces, atomically, and for all devices of its IOMMU group: they
+   * move together (drivers/iommu/iommufd/device.c), though `attachedTo` of the others goes on telling what they were
+   * attached to by themselves.
    * @throws IommufdError EINVAL (the page table belongs to another physical IOMMU, and half a dozen other causes: see the
    * hint), ENOENT (a page table, for a device without an IOMMU), EOPNOTSUPP (a PASID, for a device that has none), ENOMEM
    * (pinning; usually RLIMIT_MEMLOCK)
