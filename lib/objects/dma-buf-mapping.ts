@@ -149,12 +149,14 @@ export function mapDmaBuf(
   source: DmaBufSource,
   options: MapDmaBufOptions = {},
 ): DmaBufMapping {
+  checkAlive(ioas);
   const exporter = exporterOf(source);
   checkOptions(options, ['iova', 'offset', 'length', 'readable', 'writable']);
   const { iova, offset, length, readable = true, writable = true } = { ...options };
   const flags = mapFlags({ iova, readable, writable });
   if (!readable && !writable) throw outOfRange('options', 'readable, writable or both', 'neither');
   const where = iova === undefined ? 0n : toU64(iova, 'iova');
+  // Reading the options may have run code of the caller's.
   checkAlive(ioas);
   if (exporter.seam !== ctx.seam) throw new UsageError('ERR_IOMMUFD_FOREIGN_HOST', 'source belongs to another host');
   const file = exporter.export({ ...(offset !== undefined && { offset }), ...(length !== undefined && { length }) });

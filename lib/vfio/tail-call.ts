@@ -50,4 +50,3 @@ export function tailCall<F extends Fields>(
   if (result < 0) throw refusal(op, result, input, extra);
   return out;
 }
-

@@ -6,6 +6,13 @@ const TYPE_NUMBER = 0xdead_beef;
 const DATA = { data: { type: 1, bytes: new Uint8Array(8) } };
 const ENTRIES = { type: 1, entryLength: 8, entries: new Uint8Array(8) };
 
+/** Looked at only where the address space lives. */
+const NO_REGION = {
+  exportDmaBuf: () => {
+    throw new Error('nothing is exported');
+  },
+};
+
 export type Uses = Readonly<Record<string, (g: WholeGraph) => unknown>>;
 
 /** For each class of object: its own public members that need it alive. */
@@ -18,6 +25,7 @@ export const USES: Readonly<
       map: (g) => g.ioas.map(g.ram),
       mapAsync: (g) => g.ioas.mapAsync(g.ram),
       mapFile: (g) => g.ioas.mapFile(g.ram),
+      mapDmaBuf: (g) => g.ioas.mapDmaBuf(NO_REGION),
       unsafeMapFd: (g) => g.ioas.unsafeMapFd(0, 0, { length: 1 }),
       unsafeMapAddress: (g) => g.ioas.unsafeMapAddress(0, { length: 1 }),
       copy: (g) => g.ioas.copy(g.ioas, { sourceIova: 0, length: 1 }),
