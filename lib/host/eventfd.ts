@@ -27,6 +27,7 @@ let fdOf: (eventfd: Eventfd) => number;
 export class Eventfd {
   readonly #source: EventSource;
   readonly #reader: EventReader<bigint>;
+  readonly #what: string;
 
   static {
     seamOf = (eventfd) => eventfd.#source.seam;
@@ -36,6 +37,7 @@ export class Eventfd {
   /** Not for callers: use `host.createEventfd`. */
   constructor(source: EventSource, what: string, owner: Owner) {
     this.#source = source;
+    this.#what = what;
     const parse = (view: DataView, at: number) => [view.getBigUint64(at, true)];
     this.#reader = new EventReader<bigint>(source, COUNTER_SIZE, what, parse, this);
     collected.register(this, { source, owner }, this);
@@ -82,7 +84,7 @@ export class Eventfd {
     const iterator = this.#reader.iterate(options);
     const { done, value } = await iterator.next();
     await iterator.return?.();
-    if (done === true) throw destroyed('this eventfd');
+    if (done === true) throw destroyed(this.#what);
     return value;
   }
 
@@ -123,7 +125,7 @@ export class Eventfd {
   }
 
   #check(): void {
-    if (this.closed) throw destroyed('this eventfd');
+    if (this.closed) throw destroyed(this.#what);
   }
 }
 

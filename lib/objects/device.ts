@@ -1,6 +1,6 @@
 // A device bound to an iommufd: what its IOMMU is, and which page tables it uses.
 import { checkOptions, toU32 } from '../host/arguments.js';
-import { type IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
+import { destroyed, type IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
 import { IOMMU_GET_HW_INFO, iommufd_hw_info_flags } from '../uapi/iommufd.js';
 import { call } from './call.js';
 import type { Context } from './context.js';
@@ -13,6 +13,7 @@ import {
   addHolder,
   checkAlive,
   checkSame,
+  gone,
   type Holder,
   idOf,
   KernelObject,
@@ -102,15 +103,22 @@ export class Device extends KernelObject {
 
   /** Not for callers: use `VfioDevice.bind`, or `iommufd.adoptDevice` for a device that somebody else bound. */
   constructor(iommufd: Iommufd, ctx: Context, id: number, attacher: Attacher | undefined) {
+    let failure: unknown;
     super(iommufd, ctx, id, [], {
       check: () => this.#checkUnbind(),
       inKernel: () => {
-        attacher?.unbind();
+        try {
+          attacher?.unbind();
+        } catch (error) {
+          // It is unbound all the same: what failed is something that went with it.
+          failure = error;
+        }
         return 0;
       },
       abandon: () => attacher?.unbind(),
       after: () => {
         for (const attachment of [...this.#attachments.values()]) this.#forget(attachment);
+        if (failure !== undefined) throw failure;
       },
     });
     this.#context = ctx;
@@ -161,7 +169,11 @@ export class Device extends KernelObject {
   /** As `attach`, but a refusal is answered, not thrown. */
   tryAttach<T extends PageTable>(pageTable: T, options: AttachOptions = {}): AttachResult<T> {
     const { attacher, pasid } = this.#checkAttach(pageTable, options);
-    return this.#attached(pageTable, pasid, attacher.attach(idOf(pageTable), pasid));
+    const before = this.#attachments.get(pasid);
+    const answer = attacher.attach(idOf(pageTable), pasid);
+    // A listener to traces may have attached something else by now, or detached: what is noted then is what is so.
+    if (this.#attachments.get(pasid) === before) return this.#attached(pageTable, pasid, answer);
+    return this.#overtaken(pageTable, answer);
   }
 
   /** As `attach`, on the thread pool: attaching to an address space pins all its memory. */
@@ -169,8 +181,6 @@ export class Device extends KernelObject {
     const { attacher, pasid } = this.#checkAttach(pageTable, options);
     const work = async () => {
       const answer = await attacher.attachAsync(idOf(pageTable), pasid);
-      // Unbound meanwhile: the kernel detached it.
-      checkAlive(this);
       // Before anybody who waits for the thread pool goes on: closeAsync detaches what it knows of.
       return this.#attached(pageTable, pasid, answer);
     };
@@ -187,7 +197,8 @@ export class Device extends KernelObject {
     if (attachment === undefined) return;
     const refusal = this.#requireAttacher().detach(pasid);
     if (refusal !== undefined) throw refusal;
-    this.#forget(attachment);
+    // Unless a listener to traces attached anew, or unbound it.
+    if (this.#attachments.get(pasid) === attachment) this.#forget(attachment);
   }
 
   #checkUnbind(): void {
@@ -214,9 +225,19 @@ export class Device extends KernelObject {
     pasid: number | undefined,
     answer: number | IommufdError,
   ): AttachResult<T> {
+    // Unbound meanwhile: the kernel detached it.
+    if (gone(this)) throw destroyed(this.describe());
     if (typeof answer !== 'number') return { refusal: answer };
     const attached = this.#inUse(pageTable, answer);
     this.#note(attached, pasid);
+    return { attached: attached as Attached<T> };
+  }
+  /** As `#attached`, where something else is attached by now. */
+  #overtaken<T extends PageTable>(pageTable: T, answer: number | IommufdError): AttachResult<T> {
+    if (gone(this)) throw destroyed(this.describe());
+    if (typeof answer !== 'number') return { refusal: answer };
+    const attached = this.#inUse(pageTable, answer);
+    if (attached instanceof HwptPaging) attached.settle();
     return { attached: attached as Attached<T> };
   }
 

@@ -1,6 +1,6 @@
 // An open /dev/iommu: the root of all objects.
 import { checkOptions, oneOf, toFd, toU32, toU64, type U64 } from '../host/arguments.js';
-import { IommufdError, invalidType } from '../host/errors.js';
+import { IommufdError, invalidType, UsageError } from '../host/errors.js';
 import { defaultHost, Host, hostSeam } from '../host-object.js';
 import * as uapi from '../uapi/iommufd.js';
 import type { Ioctl } from '../uapi/layout.js';
@@ -188,10 +188,15 @@ export class Iommufd {
    * here asks the kernel: calls throw ERR_IOMMUFD_BUSY. What devices raise meanwhile is not lost: interrupts count in the
    * eventfds that are connected now, and the other process connects its own.
    * @throws UsageError ERR_IOMMUFD_UNAVAILABLE (something cannot be handed over: a mapping that is not of a file, events
-   * that were read and not delivered, a borrowed device), ERR_IOMMUFD_BUSY (work is on the thread pool); nothing has
-   * changed then
+   * that were read and not delivered, a borrowed device; Linux before 6.13), ERR_IOMMUFD_BUSY (work is on the thread
+   * pool); nothing has changed then
    */
   handOver(options: HandoverOptions = {}): Handover {
+    this.#context.check();
+    // Before Linux 6.13 memory is mapped by its address in this process: another one could not go on with that.
+    if (probe(this.#context, uapi.IOMMU_IOAS_MAP_FILE) !== 0) {
+      throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'this kernel cannot map memory by its file (Linux 6.13)');
+    }
     return handOver(this.#context, options, () => giveUpIommufd(this));
   }
 

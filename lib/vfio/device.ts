@@ -21,7 +21,7 @@ import { Migration } from './migration.js';
 import type { VfioRegion } from './region.js';
 import type { RegionName } from './region-info.js';
 import { DeviceRegions } from './regions.js';
-import { type HotResetInfo, hotReset, readHotResetInfo, rememberCore, resetDevice } from './reset.js';
+import { type HotResetInfo, hotReset, readHotResetInfo, rememberCore, resetDevice, resetDeviceAsync } from './reset.js';
 import { toVfToken } from './vf-token.js';
 
 export interface BindOptions {
@@ -249,6 +249,14 @@ export class VfioDevice {
     resetDevice(this.#core);
   }
   /**
+   * As `reset`, on the thread pool: devices may take seconds. What was mapped before is dead from the call on, whatever
+   * comes of it.
+   * @throws as `reset`
+   */
+  async resetAsync(): Promise<void> {
+    await resetDeviceAsync(this.#core, this.device);
+  }
+  /**
    * Which devices a reset of the bus or slot would reset, and which of them prevent it (VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
    * Linux 6.6 for devices of an iommufd).
    * @throws IommufdError ENODEV (the bus has no bridge above it that could reset it)
@@ -272,7 +280,7 @@ export class VfioDevice {
   }
   /** Its migration: states, and the stream of its own state. */
   get migration(): Migration {
-    return new Migration(this.#core);
+    return new Migration(this.#core, this.device);
   }
   /** The device's own notes of which IOVAs it wrote to. */
   get dmaLogging(): DmaLogging {

@@ -4,7 +4,7 @@ import { IommufdError } from '../host/errors.js';
 import type { Port } from '../objects/call.js';
 import type { Fields, Input, Layout, Values } from '../uapi/layout.js';
 import { VFIO_DEVICE_FEATURE, vfio_device_feature_flags, vfio_device_feature_index } from '../uapi/vfio.js';
-import { tryTailCall } from './tail-call.js';
+import { tryTailCall, tryTailCallAsync } from './tail-call.js';
 
 /** A feature, by its C name. */
 export type Feature = keyof typeof vfio_device_feature_index.values;
@@ -33,8 +33,22 @@ export function tryFeature(
   operation: FeatureOperation,
   data: Uint8Array = NO_DATA,
 ): number {
-  const flags = vfio_device_feature_index.values[feature] | (operation === 'get' ? GET : SET);
-  return tryTailCall(port, VFIO_DEVICE_FEATURE, { flags }, data).result;
+  return tryTailCall(port, VFIO_DEVICE_FEATURE, { flags: flagsOf(feature, operation) }, data).result;
+}
+
+/** As `tryFeature`, on the thread pool. */
+export async function tryFeatureAsync(
+  port: Port,
+  feature: Feature,
+  operation: FeatureOperation,
+  data: Uint8Array = NO_DATA,
+): Promise<number> {
+  const { result } = await tryTailCallAsync(port, VFIO_DEVICE_FEATURE, { flags: flagsOf(feature, operation) }, data);
+  return result;
+}
+
+function flagsOf(feature: Feature, operation: FeatureOperation): number {
+  return vfio_device_feature_index.values[feature] | (operation === 'get' ? GET : SET);
 }
 
 /** As `tryFeature`; throws IommufdError on a refusal. */
@@ -76,7 +90,7 @@ export function setFeature<F extends Fields>(
 
 /** Whether a feature can be had, or changed; nothing is done. Answers 0 or -errno. */
 export function probeFeature(port: Port, feature: Feature, operation: FeatureOperation): number {
-  const flags = vfio_device_feature_index.values[feature] | (operation === 'get' ? GET : SET) | PROBE;
+  const flags = flagsOf(feature, operation) | PROBE;
   return tryTailCall(port, VFIO_DEVICE_FEATURE, { flags }, NO_DATA).result;
 }
 

@@ -102,7 +102,8 @@ export class VfioInterrupts {
    */
   enable(options: EnableInterruptsOptions = {}): InterruptVector[] {
     checkOptions(options, ['start', 'count']);
-    const { start: first = 0, count: wanted } = options;
+    const { start: from = 0, count: wanted } = options;
+    const first = toU32(from, 'start');
     const { start, count } = this.#range(first, wanted ?? Math.max(this.count - first, 1));
     this.#core.check();
     const numbers = Array.from({ length: count }, (_, i) => start + i);
@@ -247,8 +248,12 @@ export class VfioInterrupts {
   }
 
   #connect(start: number, fds: readonly number[]): void {
-    this.#checkAnswer(bindIrqs(this.#core, 'trigger', { index: this.index, start, count: fds.length }, fds));
+    const before = this.#size;
+    // Before the kernel is asked: a listener to traces may turn all of it off.
     this.#size ??= start + fds.length;
+    const answer = bindIrqs(this.#core, 'trigger', { index: this.index, start, count: fds.length }, fds);
+    if (answer.result !== 0) this.#size = before;
+    this.#checkAnswer(answer);
   }
   #act(action: IrqAction, first: number, wanted: number): void {
     const { start, count } = this.#range(first, wanted);

@@ -100,6 +100,8 @@ export class MigrationStream {
     checkSignal(signal);
     this.#checkDirection('save');
     for (;;) {
+      // Whoever takes the chunks may have aborted.
+      signal?.throwIfAborted();
       // With nothing to give, a running device's file becomes readable when something changes: maybe never.
       if (this.#nothingYet()) return;
       await this.#readable(signal);
@@ -191,6 +193,8 @@ export class MigrationStream {
       this.#wake = wake;
       signal?.addEventListener('abort', wake);
       watch.arm();
+      // By a listener to traces, since it was last asked.
+      if (signal?.aborted === true) wake();
     });
   }
 

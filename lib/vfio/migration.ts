@@ -1,9 +1,11 @@
 // A device's migration: the states of linux/vfio.h, and the stream that going to some of them opens.
 import { oneOf } from '../host/arguments.js';
 import { IommufdError, UsageError } from '../host/errors.js';
+import type { Device } from '../objects/device.js';
+import { context, whileUsed } from '../objects/kernel-object.js';
 import * as uapi from '../uapi/vfio.js';
 import type { DeviceCore } from './core.js';
-import { callFeature, decodeData, encodeData, getFeature, tryFeature } from './feature-call.js';
+import { callFeature, decodeData, encodeData, getFeature, tryFeature, tryFeatureAsync } from './feature-call.js';
 import { expectPrecopyFlags, MigrationStream } from './migration-stream.js';
 
 const S = uapi.vfio_device_mig_state.values;
@@ -50,10 +52,12 @@ const ENOTTY = -25;
 /** Made by `nic.migration`. */
 export class Migration {
   readonly #core: DeviceCore;
+  readonly #device: Device;
 
   /** Not for callers: use `nic.migration`. */
-  constructor(core: DeviceCore) {
+  constructor(core: DeviceCore, device: Device) {
     this.#core = core;
+    this.#device = device;
   }
 
   /** What the device can do (VFIO_DEVICE_FEATURE_MIGRATION, Linux 5.18); undefined where it cannot migrate. */
@@ -87,15 +91,29 @@ export class Migration {
    * a stream to 'pre-copy', 'pre-copy-p2p' or 'stop-copy' opens one to read the device's state from, going to 'resuming'
    * one to write it to. From 'pre-copy' to 'stop-copy' the same stream goes on. Leaving those states ends it: close it.
    * Leaving 'resuming' makes the device take what was written. Blocks until the device is there, which for large devices
-   * takes long.
+   * takes long: see `setStateAsync`.
    * @returns the stream, where one was opened
    * @throws IommufdError ENOTTY (it cannot migrate), EINVAL (no way there, a state it does not have, or what was written
    * is no state for it), with the state that it is in now: 'error' is healed by `nic.reset()` alone
    */
   setState(state: MigrationTarget): MigrationStream | undefined {
-    const device_state = STATES[oneOf(state, TARGETS, 'state')];
-    const data = encodeData(uapi.vfio_device_feature_mig_state, { device_state, data_fd: -1 });
-    const result = tryFeature(this.#core, STATE, 'set', data);
+    const data = targetData(state);
+    return this.#arrived(state, data, tryFeature(this.#core, STATE, 'set', data));
+  }
+
+  /**
+   * As `setState`, on the thread pool. Ask for the next state when this one is reached.
+   * @throws what `setState` throws; UsageError ERR_IOMMUFD_DESTROYED (the device was closed meanwhile)
+   */
+  async setStateAsync(state: MigrationTarget): Promise<MigrationStream | undefined> {
+    const data = targetData(state);
+    this.#core.check();
+    const ask = () => tryFeatureAsync(this.#core, STATE, 'set', data);
+    const result = await context(this.#device).track(() => whileUsed([this.#device], ask));
+    return this.#arrived(state, data, result);
+  }
+
+  #arrived(state: MigrationTarget, data: Uint8Array, result: number): MigrationStream | undefined {
     if (result < 0) throw new IommufdError(STATE, result, { operation: 'set', device_state: state }, this.#whereNow());
     const { data_fd } = decodeData(uapi.vfio_device_feature_mig_state, data);
     if (data_fd < 0) return undefined;
@@ -130,4 +148,9 @@ export class Migration {
     callFeature(this.#core, 'VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2', 'set');
     expectPrecopyFlags(this.#core);
   }
+}
+
+function targetData(state: MigrationTarget): Uint8Array {
+  const device_state = STATES[oneOf(state, TARGETS, 'state')];
+  return encodeData(uapi.vfio_device_feature_mig_state, { device_state, data_fd: -1 });
 }

@@ -1,8 +1,8 @@
 // Resets: of the device alone, and of the bus or slot that it shares with others, which all of them go through
 // (drivers/vfio/pci/vfio_pci_core.c).
-import { refusal, tryCall } from '../objects/call.js';
+import { refusal, tryCall, tryCallAsync } from '../objects/call.js';
 import { Device } from '../objects/device.js';
-import { context, idOf } from '../objects/kernel-object.js';
+import { context, idOf, whileUsed } from '../objects/kernel-object.js';
 import * as uapi from '../uapi/vfio.js';
 import type { DeviceCore } from './core.js';
 import { tryTailCall } from './tail-call.js';
@@ -54,6 +54,18 @@ export function rememberCore(device: Device, core: DeviceCore): void {
 export function resetDevice(core: DeviceCore): void {
   const { result } = tryCall(core, RESET, {});
   // EINVAL is the answer before anything is touched. Whatever goes wrong later, the memory has been taken away by then.
+  if (result !== EINVAL) core.memoryLost('reset');
+  if (result < 0) throw refusal(RESET, result, {}, core.name);
+}
+
+/** `nic.resetAsync`. */
+export async function resetDeviceAsync(core: DeviceCore, device: Device): Promise<void> {
+  core.check();
+  // Before it begins: an access to mapped registers would wait for its end.
+  core.memoryLost('reset');
+  const ask = () => tryCallAsync(core, RESET, {});
+  const { result } = await context(device).track(() => whileUsed([device], ask));
+  // What was mapped meanwhile.
   if (result !== EINVAL) core.memoryLost('reset');
   if (result < 0) throw refusal(RESET, result, {}, core.name);
 }

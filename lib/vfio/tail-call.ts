@@ -1,5 +1,5 @@
 // Ioctls whose struct has data behind it, in the same buffer: interrupts, features, infos with capabilities, hot resets.
-import { type Outcome, type Port, publish, refusal, tracing } from '../objects/call.js';
+import { allocateBlock, freeBlock, type Outcome, type Port, publish, refusal, tracing } from '../objects/call.js';
 import type { Fields, Input, Ioctl, Values } from '../uapi/layout.js';
 
 /**
@@ -24,18 +24,40 @@ export function tryTailCall<F extends Fields>(port: Port, op: Ioctl<F>, input: I
   } finally {
     arena.release(mark);
   }
-  if (tracing()) {
-    const { result, out } = outcome;
-    publish({
-      host: seam.kind,
-      fd: port.fd,
-      syscall: op.name,
-      input: { ...input },
-      result,
-      output: { ...out },
-    });
-  }
+  trace(port, op, input, outcome);
   return outcome;
+}
+
+/** As `tryTailCall`, on the thread pool. */
+export async function tryTailCallAsync<F extends Fields>(
+  port: Port,
+  op: Ioctl<F>,
+  input: Input<F>,
+  tail: Uint8Array,
+): Promise<Outcome<F>> {
+  port.check?.();
+  const size = op.layout.size + tail.length;
+  const block = allocateBlock(port.seam, size);
+  try {
+    const bytes = block.window(0, block.length);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    op.layout.encode(view, 0, { ...input, argsz: size });
+    bytes.set(tail, op.layout.size);
+    const result = await port.seam.ioctlAsync(port.fd, op.request, block, 0);
+    const outcome = { result, out: op.layout.decode(view, 0) };
+    tail.set(bytes.subarray(op.layout.size, size));
+    trace(port, op, input, outcome);
+    return outcome;
+  } finally {
+    freeBlock(block);
+  }
+}
+
+function trace<F extends Fields>(port: Port, op: Ioctl<F>, input: Input<F>, { result, out }: Outcome<F>): void {
+  if (!tracing()) return;
+  const { seam, fd } = port;
+  // Copies: a listener may change what it is given.
+  publish({ host: seam.kind, fd, syscall: op.name, input: { ...input }, result, output: { ...out } });
 }
 
 /** As `tryTailCall`; throws IommufdError on a refusal. `extra` says more than errno and arguments do. */

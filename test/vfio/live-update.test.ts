@@ -85,7 +85,7 @@ function check(t: VfioBench, found: Found): void {
 
 vfioCases('vfio-live-update', (test) => {
   // One side has two processes, the other one: they make different calls.
-  const differs = { needs, dependsOnHardware: true };
+  const differs = { needs, dependsOnHardware: true } as const;
   test('goes-on', 'another process goes on with device, mappings and DMA', differs, async (t) => {
     const ownFiles = t.rig.lacks('own-files') === undefined;
     check(t, ownFiles ? await inTwoProcesses(t) : await inOneProcess(t));

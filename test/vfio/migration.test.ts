@@ -65,6 +65,25 @@ vfioCases('migration', (test) => {
     }
   });
 
+  test(
+    'async',
+    'goes from state to state on the thread pool, and is busy meanwhile',
+    { needs: 'serial' },
+    async (t) => {
+      const nic = serial(t);
+      const { migration } = nic;
+      const way = migration.setStateAsync('stop-copy');
+      refused('ERR_IOMMUFD_BUSY', () => nic.close());
+      const stream = await way;
+      assert.equal(stream?.direction, 'save');
+      assert((stream?.read().length ?? 0) > 0);
+      stream?.close();
+      await assert.rejects(migration.setStateAsync('pre-copy'), { code: 'EINVAL', message: /'stop-copy' now/ });
+      assert.equal(await migration.setStateAsync('running'), undefined);
+      assert.equal(migration.state, 'running');
+    },
+  );
+
   test('cycle', 'a device goes on in another one where it stopped', { needs: ['serial', 'serial1'] }, async (t) => {
     const source = serial(t);
     const target = serial(t, 'serial1');

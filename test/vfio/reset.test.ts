@@ -4,7 +4,7 @@ import { refused } from '../rig/suite.js';
 import { type VfioGroup, vfioCases } from '../rig/vfio.js';
 
 vfioCases('vfio-reset', (test) => {
-  test('refused', 'a device that cannot be reset alone says so', { needs: 'edu' }, (t) => {
+  test('refused', 'a device that cannot be reset alone says so', { needs: 'edu' }, async (t) => {
     const nic = t.bound('edu');
     nic.config.enable({ memory: true });
     const registers = nic.region('bar0').mmap();
@@ -12,6 +12,8 @@ vfioCases('vfio-reset', (test) => {
     assert.match(refused('EINVAL', () => nic.reset()).message, /hotResetInfo/);
     assert.equal(registers.mapped, true);
     registers.read32(0);
+    await assert.rejects(nic.resetAsync(), { code: 'EINVAL' });
+    assert.equal(registers.mapped, false, 'lost beforehand');
   });
   test('mediated', 'a mediated device is reset by its driver', { needs: 'serial' }, (t) => {
     const port = t.bound('serial');
@@ -38,6 +40,18 @@ function resets(test: VfioGroup, role: 'nvme' | 'test'): void {
     after.read32(0);
     before.unmap();
     after.unmap();
+  });
+  test(`async-${role}`, 'on the thread pool, what was mapped before is dead at once', options, async (t) => {
+    const nic = t.bound(role);
+    nic.config.enable({ memory: true });
+    const before = nic.region('bar0').mmap();
+    const done = nic.resetAsync();
+    refused('ERR_IOMMUFD_DESTROYED', () => before.read32(0));
+    refused('ERR_IOMMUFD_BUSY', () => nic.close());
+    await done;
+    before.unmap();
+    nic.config.enable({ memory: true });
+    nic.region('bar0').mmap().read32(0);
   });
   test(`interrupts-${role}`, 'interrupts stay connected', options, async (t) => {
     const nic = t.bound(role);

@@ -29,11 +29,13 @@ export interface Struct<F extends Fields> {
   readonly values?: { readonly [K in keyof F]?: Value };
   /** Bytes or fds behind the fields. */
   readonly tail?: Uint8Array | readonly (number | Handle)[];
-  readonly argsz?: number;
+  readonly argsz?: number | undefined;
   /** What follows all of it: zeros, as an older program's newer struct would, or something. */
-  readonly behind?: number;
+  readonly behind?: number | undefined;
   /** Where a file's number is answered, in bytes of the struct. */
-  readonly fdAt?: number;
+  readonly fdAt?: number | undefined;
+  /** A field that holds an address: it is not told. */
+  readonly address?: { readonly field: keyof F & string; readonly value: bigint };
 }
 
 const isHandle = (value: unknown): value is Handle => typeof value === 'object' && value !== null && 'fd' in value;
@@ -128,7 +130,7 @@ export class VfioMachine {
     return { result, view: new DataView(after.buffer) };
   }
   /** Writes a struct to the arena; answers how it is told. */
-  #place<F extends Fields>(layout: Layout<F>, at: number, { values = {}, tail, argsz, behind }: Struct<F>): string {
+  #place<F extends Fields>(layout: Layout<F>, at: number, { values = {}, tail, argsz, behind, address }: Struct<F>): string {
     const { arena } = this.seam;
     arena.bytes.fill(BEHIND, at, at + ROOM);
     const told: string[] = [];
@@ -143,6 +145,7 @@ export class VfioMachine {
         plain[name] = arena.addressOf(to);
       } else plain[name] = value;
     }
+    if (address !== undefined) plain[address.field] = address.value;
     layout.encode(arena.view, at, plain as Parameters<Layout<F>['encode']>[2]);
     const bytes = tail instanceof Uint8Array ? tail : encodeFds(tail ?? []);
     arena.bytes.set(bytes, at + layout.size);
@@ -240,17 +243,17 @@ function encodeFds(fds: readonly (number | Handle)[]): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
-/** Which bytes changed, and to what: ` +8:01020304`. */
+/** Which words changed, and to what: ` +8:01020304`. A file's number is told as `fd`. */
 function describeChanges(before: Uint8Array, after: Uint8Array, fdAt: number | undefined): string {
+  const view = new DataView(after.buffer);
   let told = '';
-  for (let at = 0; at < after.length; at++) {
-    if (after[at] === before[at]) continue;
-    let end = at + 1;
-    // A word that changed in part is told as a whole.
-    at &= ~3;
-    while (end % 4 !== 0 || (after[end] !== before[end] && end < after.length)) end++;
-    told += at === fdAt ? ` +${at}:fd` : ` +${at}:${hex(after.subarray(at, end))}`;
-    at = end - 1;
+  let last = Number.NEGATIVE_INFINITY;
+  for (let at = 0; at < after.length; at += 4) {
+    const word = after.subarray(at, at + 4);
+    if (Buffer.compare(word, before.subarray(at, at + 4)) === 0) continue;
+    if (at !== last + 4) told += ` +${at}:`;
+    told += at === fdAt && view.getInt32(at, true) >= 0 ? 'fd' : hex(word);
+    last = at;
   }
   return told;
 }
