@@ -17,7 +17,8 @@ struct GuardedAccess {
   size_t width;
 };
 
-// Makes SIGBUS end at guarded accesses, once per process; other SIGBUS go to whoever had it before. 0 or -errno.
+// Makes SIGBUS end at guarded accesses, also where somebody else has taken the signal since; other SIGBUS go to whoever had
+// it before. 0 or -errno.
 int catchBusErrors();
 
 // The access that this thread is at, or null. Inline, since every access of a register sets it twice.

@@ -77,9 +77,12 @@ napi_value writeMmio(napi_env env, napi_callback_info info) {
   return tryWrite(at, value) ? nullptr : throwGone(env);
 }
 
+Napi::Value callCatchBusErrors(const Napi::CallbackInfo& info) { return toResult(info, catchBusErrors()); }
+
 }  // namespace
 
 void defineMmioCalls(Napi::Object exports, Environment* environment) {
+  define<callCatchBusErrors>(exports, "catchBusErrors", environment);
   defineHot(exports, "read8", readMmio<uint8_t>, environment);
   defineHot(exports, "read16", readMmio<uint16_t>, environment);
   defineHot(exports, "read32", readMmio<uint32_t>, environment);

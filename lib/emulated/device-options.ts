@@ -125,6 +125,7 @@ function functionSpec(model: DeviceModel, hasPasids: boolean): FunctionSpec {
     // PASIDs are told of in a part of configuration space that only PCI Express has.
     pcie: toBoolean(model.pcie, 'model.pcie', false) || hasPasids,
     resettable: toBoolean(model.resettable, 'model.resettable', false),
+    scratch: toBoolean(model.scratch, 'model.scratch', false),
     dmaLogging: toBoolean(model.dmaLogging, 'model.dmaLogging', false),
     pasidWidth: hasPasids ? PASID_WIDTH : 0,
   };

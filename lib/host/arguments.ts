@@ -52,7 +52,8 @@ export function toBoolean(value: boolean | undefined, name: string, otherwise: b
 
 /** A copy: the original may be detached meanwhile, and a subclass may tell another length each time it is asked. */
 export function toBytes(value: Uint8Array, name: string): Uint8Array {
-  if (!(value instanceof Uint8Array)) throw invalidType(name, 'a Uint8Array', value);
+  const isBytes = value instanceof Uint8Array && ArrayBuffer.isView(value);
+  if (!isBytes) throw invalidType(name, 'a Uint8Array', value);
   return new Uint8Array(value);
 }
 

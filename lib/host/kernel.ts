@@ -151,6 +151,19 @@ function preparedIoctl(native: Native, arena: ArrayBuffer): Seam['ioctl'] {
   };
 }
 
+/**
+ * A listener to SIGBUS takes the signal for itself when it is added, and leaves its default, the end of the process, when
+ * it is removed: then an access of registers that are gone would end it. Node does both in listeners of its own to these
+ * two events, which come before these. Threads other than the first have no such listeners, but registers.
+ */
+function keepBusErrors(native: Native): void {
+  const take = (name: string | symbol) => {
+    if (name === 'SIGBUS') native.catchBusErrors();
+  };
+  process.on('newListener', take);
+  process.on('removeListener', take);
+}
+
 class KernelSeam implements Seam {
   readonly kind = 'kernel';
   readonly pageSize: number;
@@ -171,6 +184,7 @@ class KernelSeam implements Seam {
 
   constructor(native: Native) {
     this.#native = native;
+    keepBusErrors(native);
     const { buffer, address } = native.arena();
     this.arena = new Arena(buffer, address, buffer.byteLength - PREPARED);
     this.pageSize = native.pageSize;

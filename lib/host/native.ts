@@ -43,7 +43,10 @@ export interface Native {
   /** -EINVAL for what is no memfd or holds less, -EPERM for one that could shrink and cannot be sealed against it. */
   importMemory(fd: number, size: number): number;
   allocateBlock(size: number): number;
+  /** Accesses of it that end in SIGBUS throw EIO: see `catchBusErrors`. */
   mapMmio(fd: number, offset: number, length: number): number;
+  /** Takes SIGBUS back from whoever has it now; all but those of registers still go there. 0 or -errno. */
+  catchBusErrors(): number;
   regionAddress(region: number): bigint;
   regionFd(region: number): number;
   /** How many regions are live, those kept only by their windows included. */

@@ -113,6 +113,7 @@ export class Ioas extends KernelObject {
    * @throws what `map` throws; the signal's reason when aborted (nothing is mapped then)
    */
   async mapAsync(memory: DmaMemory, options: MapAsyncOptions = {}): Promise<bigint> {
+    if (options === null) throw invalidType('options', 'an object', options);
     const { signal, onProgress, ...rest } = options;
     checkSignal(signal);
     checkCallback(onProgress, 'onProgress');
@@ -252,10 +253,10 @@ export class Ioas extends KernelObject {
    * @throws IommufdError EINVAL (ranges overlap or are empty), EADDRINUSE (not all usable now)
    */
   allowIovas(ranges: Iterable<{ readonly start: U64; readonly last: U64 }>): void {
-    const list = Array.from(ranges, (range, i) => ({
-      start: toU64(range.start, `ranges[${i}].start`),
-      last: toU64(range.last, `ranges[${i}].last`),
-    }));
+    if (typeof ranges !== 'object' || ranges === null || !(Symbol.iterator in ranges)) {
+      throw invalidType('ranges', 'an iterable of { start, last }', ranges);
+    }
+    const list = Array.from(ranges, rangeOf);
     const bytes = new Uint8Array(list.length * uapi.iommu_iova_range.size);
     const view = new DataView(bytes.buffer);
     list.forEach((range, i) => {
@@ -361,6 +362,14 @@ export interface RestoredMapping {
 /** Notes what the process before mapped, as it had noted it. */
 export function restoreMapping(ioas: Ioas, mapping: RestoredMapping): void {
   mapperOf(ioas).table.restore(mapping);
+}
+
+/** One range of `allowIovas`. */
+function rangeOf(range: { readonly start: U64; readonly last: U64 }, i: number): IovaRange {
+  const name = `ranges[${i}]`;
+  if (range === undefined) throw invalidType(name, '{ start, last }', range);
+  checkOptions(range, ['start', 'last'], name);
+  return { start: toU64(range.start, `${name}.start`), last: toU64(range.last, `${name}.last`) };
 }
 
 /** The arguments that all unsafe mappings share. */

@@ -22,7 +22,7 @@ const EINVAL = -22;
 const ENOTTY = -25;
 
 /** The core of a device by its fd; throws, with the fd as it was, where it is not one of a VFIO device. */
-export function coreOfFd(fd: number, options: DeviceFdOptions, name = `fd ${fd}`): DeviceCore {
+export function coreOfFd(fd: number, options: DeviceFdOptions, name?: string): DeviceCore {
   checkOptions(options, ['host', 'ownership']);
   const { host = defaultHost(), ownership = 'owned' } = { ...options };
   if (!(host instanceof Host)) throw invalidType('host', 'a Host', host);
@@ -36,7 +36,7 @@ export function coreOfFd(fd: number, options: DeviceFdOptions, name = `fd ${fd}`
     if (owned) seam.disown(number);
     throw new IommufdError(BIND.name, refused, { fd }, 'is it the fd of a VFIO device?');
   }
-  return new DeviceCore(seam, number, name, owned);
+  return new DeviceCore(seam, number, name ?? `fd ${number}`, owned);
 }
 
 /**

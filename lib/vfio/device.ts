@@ -84,7 +84,8 @@ export class VfioDevice {
   static adopt(fd: number, options: AdoptDeviceOptions): VfioDevice {
     if (options === undefined) throw invalidType('options', 'an object', options);
     checkOptions(options, ['iommufd', 'id', 'name', 'ownership']);
-    const { iommufd, id, name = `fd ${fd}`, ...rest } = { ...options };
+    const { iommufd, id, name, ...rest } = { ...options };
+    if (name !== undefined && typeof name !== 'string') throw invalidType('name', 'text', name);
     if (!(iommufd instanceof Iommufd)) throw invalidType('iommufd', 'an Iommufd', iommufd);
     const number = toU32(id, 'id');
     iommufdContext(iommufd).check();

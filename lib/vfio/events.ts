@@ -21,8 +21,11 @@ export interface DeviceEvent {
 type EventType = DeviceEvent['type'];
 const TYPES: readonly EventType[] = ['error', 'request'];
 
-/** What a wait came to. */
-type Outcome = DeviceEvent | { readonly type: EventType; readonly failure: unknown };
+/** What a wait came to: an event, its end with that of the iterator, or an error. */
+type Outcome =
+  | DeviceEvent
+  | { readonly type: EventType; readonly left: true }
+  | { readonly type: EventType; readonly failure: unknown };
 
 /** The events of one device. They are listened to from the first `iterate` on, so that leaving a loop loses nothing. */
 export class DeviceEvents {
@@ -31,8 +34,8 @@ export class DeviceEvents {
   readonly #vectors = new Map<EventType, InterruptVector>();
   /** Waits under way, and those that came to an event which nobody has taken yet. */
   readonly #waits = new Map<EventType, Promise<Outcome>>();
-  /** Stands for the iterator that runs. */
-  #current: object | undefined;
+  /** Stands for the iterator that runs, and ends its waits. */
+  #current: AbortController | undefined;
 
   constructor(name: string, interrupts: (type: EventType) => VfioInterrupts) {
     this.#name = name;
@@ -51,17 +54,14 @@ export class DeviceEvents {
       );
     }
     this.#listen();
-    const left = new AbortController();
-    const current = { left };
+    const current = new AbortController();
     this.#current = current;
-    for (const vector of this.#vectors.values()) vector.ref();
-    const events = this.#generate(current, left.signal, signal);
+    const events = this.#generate(current, signal);
     return {
       next: () => events.next(),
       // A wait would go on otherwise until there is an event.
       return: () => {
         this.#end(current);
-        left.abort();
         return events.return(undefined);
       },
       [Symbol.asyncIterator]() {
@@ -70,19 +70,18 @@ export class DeviceEvents {
     };
   }
 
-  async *#generate(
-    current: object,
-    left: AbortSignal,
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<DeviceEvent, undefined> {
+  async *#generate(current: AbortController, signal: AbortSignal | undefined): AsyncGenerator<DeviceEvent, undefined> {
+    const left = current.signal;
     try {
       for (;;) {
         signal?.throwIfAborted();
-        const outcome = await this.#first(signal === undefined ? [left] : [left, signal]);
+        const outcome = await this.#first(left, signal === undefined ? [left] : [left, signal]);
         signal?.throwIfAborted();
         if (outcome === undefined || left.aborted) return undefined;
         this.#waits.delete(outcome.type);
         if ('count' in outcome) yield outcome;
+        // It ended with the iterator before this one.
+        else if ('left' in outcome) continue;
         else if (this.#vectors.get(outcome.type)?.eventfd.closed === false) throw outcome.failure;
         else return undefined;
       }
@@ -125,9 +124,9 @@ export class DeviceEvents {
   }
 
   /** What comes first; undefined where one of the signals does. */
-  async #first(stops: readonly AbortSignal[]): Promise<Outcome | undefined> {
+  async #first(left: AbortSignal, stops: readonly AbortSignal[]): Promise<Outcome | undefined> {
     for (const [type, { eventfd }] of this.#vectors) {
-      if (!this.#waits.has(type)) this.#waits.set(type, outcomeOf(type, eventfd));
+      if (!this.#waits.has(type)) this.#waits.set(type, outcomeOf(type, eventfd, left));
     }
     let stop = (): void => undefined;
     const stopped = new Promise<undefined>((resolve) => {
@@ -142,18 +141,17 @@ export class DeviceEvents {
     }
   }
 
-  /** The iterator is at its end: waits go on, but the process may end. */
-  #end(current: object): void {
-    if (this.#current !== current) return;
-    this.#current = undefined;
-    for (const vector of this.#vectors.values()) if (!vector.eventfd.closed) vector.unref();
+  /** The iterator is at its end, and so are its waits: what is waited for is kept, and keeps the process. */
+  #end(current: AbortController): void {
+    current.abort();
+    if (this.#current === current) this.#current = undefined;
   }
 }
 
-/** A wait that never rejects. It knows of nothing but the eventfd, so that a forgotten device can be collected. */
-function outcomeOf(type: EventType, eventfd: Eventfd): Promise<Outcome> {
-  return eventfd.wait().then(
+/** A wait that never rejects. */
+function outcomeOf(type: EventType, eventfd: Eventfd, left: AbortSignal): Promise<Outcome> {
+  return eventfd.wait({ signal: left }).then(
     (count) => ({ type, count }),
-    (failure: unknown) => ({ type, failure }),
+    (failure: unknown) => (left.aborted && failure === left.reason ? { type, left: true } : { type, failure }),
   );
 }

@@ -71,6 +71,37 @@ describe('addon: MMIO', () => {
     rmSync(folder, { recursive: true });
   });
 
+  it('survives it also where somebody else took the signal since, who hears of all others', () => {
+    const code = `
+      const { createRequire } = require('node:module');
+      const fs = require('node:fs');
+      const native = createRequire(process.argv[1])('bindings')('iommufd');
+      const file = process.argv[2];
+      fs.writeFileSync(file, new Uint8Array(${2 * page}));
+      const registers = native.mapMmio(native.open(file, 2), 0, ${2 * page});
+      fs.truncateSync(file, ${page});
+      const access = () => {
+        try { native.read32(registers, ${page}); } catch (error) { return error.code; }
+      };
+      const seen = [];
+      const alive = setTimeout(() => {}, 10000);
+      const heard = new Promise((resolve) => process.once('SIGBUS', resolve));
+      native.catchBusErrors();
+      seen.push(access());
+      process.kill(process.pid, 'SIGBUS');
+      heard.then(() => {
+        native.catchBusErrors();
+        seen.push(access());
+        console.log(seen.join());
+        clearTimeout(alive);
+      });`;
+    const folder = mkdtempSync(path.join(tmpdir(), 'iommufd-mmio-'));
+    const args = ['-e', code, fileURLToPath(import.meta.url), path.join(folder, 'registers')];
+    const { stdout, stderr, signal } = spawnSync(process.execPath, args, { timeout: 10_000 });
+    rmSync(folder, { recursive: true });
+    assert.equal(String(stdout).trim(), 'EIO,EIO', `${signal} ${stderr}`);
+  });
+
   it('leaves other bus errors as they were', () => {
     const code = `
       const { createRequire } = require('node:module');

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { type MachineName, setUp } from '../vm/hardware.js';
 import { kernelImage } from '../vm/kernel.js';
 import { boot, complaints } from '../vm/machine.js';
 
@@ -14,6 +15,8 @@ const checkout = checkoutOf(path.dirname(program));
 const OUT = 'sequences.jsonl';
 
 const USAGE = `options:
+  --machine NAME     only this machine. mock: calls on /dev/iommu, with the kernel's mock devices; vtd: calls on devices of
+                     VFIO, behind an Intel IOMMU
   --seed NUMBER      which sequences (1)
   --count NUMBER     how many of them (300)
   --replay INDEX     only this one, with everything it asked
@@ -34,6 +37,7 @@ function options() {
   try {
     const { values } = parseArgs({
       options: {
+        machine: { type: 'string' },
         seed: { type: 'string', default: '1' },
         count: { type: 'string', default: '300' },
         replay: { type: 'string' },
@@ -83,15 +87,27 @@ function compare(kernel: Sequence, other: Sequence | undefined, shown: number): 
   return false;
 }
 
-async function main(): Promise<number> {
-  const { seed, count, replay, timeout, ...values } = options();
-  const args = ['--seed', seed, ...(replay === undefined ? ['--count', count] : ['--first', replay, '--count', '1'])];
+type Options = ReturnType<typeof options>;
+
+const MACHINES = ['mock', 'vtd'] as const satisfies MachineName[];
+
+function machines(name: string | undefined): readonly MachineName[] {
+  if (name === undefined) return MACHINES;
+  const machine = MACHINES.find((one) => one === name);
+  if (machine !== undefined) return [machine];
+  console.error(`--machine must be ${MACHINES.join(' or ')}, not ${name}\n${USAGE}`);
+  process.exit(2);
+}
+
+/** Runs sequences in a machine and on the emulated kernel; answers whether they agree. */
+async function compareOn(machine: MachineName, kernel: string, { seed, count, replay, timeout }: Options) {
+  const which = replay === undefined ? ['--count', count] : ['--first', replay, '--count', '1'];
+  const args = ['--machine', machine, '--seed', seed, ...which];
+  const run = `IOMMUFD_RIG=kernel node ${path.relative(checkout, program)} ${args.join(' ')} --out /run/results/${OUT}\n`;
   const result = await boot(
     {
-      machine: 'mock',
-      kernel: values.kernel ?? kernelImage(checkout),
-      checkout,
-      command: `IOMMUFD_RIG=kernel node ${path.relative(checkout, program)} ${args.join(' ')} --out /run/results/${OUT}\n`,
+      ...{ machine, kernel, checkout },
+      command: setUp(machine) + run,
       hugePages: 4,
       timeoutSeconds: Number(timeout),
       onLine: (line) => console.log(line),
@@ -109,8 +125,16 @@ async function main(): Promise<number> {
   const shown = replay === undefined ? 12 : Number.POSITIVE_INFINITY;
   const different = left.filter((sequence) => !compare(sequence, right.get(sequence.index), shown));
   const calls = left.reduce((sum, sequence) => sum + sequence.calls.length, 0);
-  console.log(`${left.length} sequences with ${calls} lines compared: ${different.length} differ`);
-  return result.status === 0 && bad.length === 0 && different.length === 0 && left.length === right.size ? 0 : 1;
+  console.log(`${machine}: ${left.length} sequences with ${calls} lines compared: ${different.length} differ`);
+  return result.status === 0 && bad.length === 0 && different.length === 0 && left.length === right.size;
+}
+
+async function main(): Promise<number> {
+  const values = options();
+  const kernel = values.kernel ?? kernelImage(checkout);
+  let agree = true;
+  for (const machine of machines(values.machine)) agree = (await compareOn(machine, kernel, values)) && agree;
+  return agree ? 0 : 1;
 }
 
 process.exitCode = await main();

@@ -108,6 +108,15 @@ describe('arguments', () => {
     }
   });
 
+  it('takes nothing for bytes that only looks like them', () => {
+    for (const value of [Object.create(Uint8Array.prototype), new Proxy(new Uint8Array(1), {})]) {
+      assert.equal(
+        codeOf(() => toBytes(value, 'x')),
+        TYPE,
+      );
+    }
+  });
+
   it('takes a Buffer for bytes, and no other view or array', () => {
     const buffer = Buffer.from([1, 2]);
     const bytes = toBytes(buffer, 'x');

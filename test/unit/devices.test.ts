@@ -203,6 +203,21 @@ describe('attaching', () => {
     ioas.destroy();
   });
 
+  it('is undone by the end of the device, though its file would not be closed well', () => {
+    const { iommufd, device, seam, nic } = autoStage();
+    const ioas = iommufd.allocIoas();
+    device.attach(ioas);
+    seam.fail('close', -9);
+    assert.equal(
+      codeOf(() => nic.close()),
+      'EBADF',
+    );
+    assert.equal(device.destroyed, true);
+    assert.deepEqual(ioas.heldBy, []);
+    nic.close();
+    iommufd.close();
+  });
+
   it('on the thread pool leaves nothing to hold on to where the device is closed meanwhile', async () => {
     const { iommufd, device, seam, nic } = autoStage();
     const ioas = iommufd.allocIoas();

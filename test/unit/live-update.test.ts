@@ -10,8 +10,9 @@ import { HwptPaging } from '../../lib/objects/hwpt-paging.js';
 import { Vdevice } from '../../lib/objects/vdevice.js';
 import { Veventq } from '../../lib/objects/veventq.js';
 import { Viommu } from '../../lib/objects/viommu.js';
+import { IOMMU_IOAS_MAP_FILE } from '../../lib/uapi/index.js';
 import { hostSeam } from '../../lib/unsafe.js';
-import { codeOf } from './stage.js';
+import { codeOf, stage } from './stage.js';
 
 const NIC = '0000:01:00.0';
 const IOVA = 0x4000_0000n;
@@ -316,6 +317,19 @@ describe('live update', () => {
       handover.complete();
       old.ram.free();
       end(adopted, old.host, empty);
+    });
+
+    it('needs a kernel that maps memory by its file', () => {
+      const { iommufd, seam } = stage();
+      const ioctl = seam.ioctl.bind(seam);
+      seam.ioctl = (fd, request, at) => (request === IOMMU_IOAS_MAP_FILE.request ? -25 : ioctl(fd, request, at));
+      assert.throws(() => iommufd.handOver(), { code: 'ERR_IOMMUFD_UNAVAILABLE', message: /Linux 6\.13/ });
+      iommufd.allocIoas().destroy();
+      iommufd.close();
+      assert.equal(
+        codeOf(() => iommufd.handOver()),
+        'ERR_IOMMUFD_DESTROYED',
+      );
     });
 
     it('names what cannot be handed over, with nothing changed', () => {

@@ -203,6 +203,44 @@ describe('listeners to traces', () => {
     assert.equal(codeOf(bind), GONE);
   });
 
+  it('may close a device that is being attached', () => {
+    for (const attach of ['attach', 'tryAttach'] as const) {
+      const { iommufd, nic, seam } = deviceStage();
+      const ioas = iommufd.allocIoas();
+      const work = () => nic[attach](ioas);
+      assert.equal(
+        codeOf(() => hearing('VFIO_DEVICE_ATTACH_IOMMUFD_PT', () => nic.close(), work)),
+        GONE,
+      );
+      assert.deepEqual(ioas.heldBy, []);
+      iommufd.close();
+      assert.deepEqual(leftovers(seam), NOTHING);
+    }
+  });
+
+  it('may attach something else than what is being attached, or detached', () => {
+    for (const syscall of ['VFIO_DEVICE_ATTACH_IOMMUFD_PT', 'VFIO_DEVICE_DETACH_IOMMUFD_PT']) {
+      const { iommufd, nic, device, seam } = deviceStage();
+      const [first, second] = [iommufd.allocIoas(), iommufd.allocIoas()];
+      const isAttach = syscall === 'VFIO_DEVICE_ATTACH_IOMMUFD_PT';
+      if (!isAttach) nic.attach(first);
+      let once = true;
+      const swap = () => {
+        if (!once) return;
+        once = false;
+        nic.attach(second);
+      };
+      hearing(syscall, swap, () => (isAttach ? nic.attach(first) : nic.detach()));
+      const inUse = device.attachedTo();
+      assert.deepEqual(inUse?.parents, [second]);
+      assert.deepEqual(first.heldBy, []);
+      nic.detach();
+      assert.deepEqual(second.heldBy, []);
+      iommufd.close();
+      assert.deepEqual(leftovers(seam), NOTHING);
+    }
+  });
+
   it('cannot read or free a dirty bitmap that is being read', () => {
     const { device, iommufd, seam } = deviceStage();
     const ioas = iommufd.allocIoas();

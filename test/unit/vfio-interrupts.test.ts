@@ -331,6 +331,43 @@ describe('interrupts and listeners', () => {
     });
   }
 
+  it('are off where one turns them off while one more is turned on', () => {
+    const { msix, nic, answers, end } = start({ flags: INFO.VFIO_IRQ_INFO_NORESIZE });
+    onceAfter('VFIO_DEVICE_SET_IRQS', () => msix.disable());
+    assert.equal(
+      codeOf(() => msix.enable({ count: 1 })),
+      'ERR_IOMMUFD_DESTROYED',
+    );
+    answers.push(EINVAL);
+    assert.throws(
+      () => msix.enable({ count: 2 }),
+      (error: Error) => !/was turned on with/.test(error.message),
+    );
+    assert.equal(nic.interrupts('msix').enable().length, 4);
+    end();
+  });
+
+  it('tell a wait that they are gone, by their name', async () => {
+    const { msix, nic, end } = start();
+    const [vector] = msix.enable({ start: 2, count: 1 });
+    const wait = vector?.wait();
+    await turn();
+    nic.close();
+    await assert.rejects(wait ?? Promise.resolve(), { code: 'ERR_IOMMUFD_DESTROYED', message: /msix 2 of/ });
+    end();
+  });
+
+  it('begin at a number', () => {
+    const { msix, end } = start();
+    for (const first of [1n, '1', null]) {
+      assert.equal(
+        codeOf(() => msix.enable({ start: first as unknown as number })),
+        'ERR_INVALID_ARG_TYPE',
+      );
+    }
+    end();
+  });
+
   it('are busy where one turns them on meanwhile', () => {
     const { msix, end } = start();
     let inner = '';
@@ -445,12 +482,34 @@ describe('events of a device', () => {
     const { events, seam, end } = listening();
     const next = events.next();
     await turn();
-    const states = () => [...seam.watches].map(({ referenced }) => referenced);
-    assert.deepEqual(states(), [true, true]);
+    const keeping = () => [...seam.watches].filter(({ armed, referenced }) => armed && referenced).length;
+    assert.equal(keeping(), 2);
     await events.return?.();
     await next;
-    assert.deepEqual(states(), [false, false]);
+    assert.equal(keeping(), 0);
     end();
+  });
+
+  it('can be waited for again at once, and where a wait failed', async () => {
+    const { events, nic, seam, request, end } = listening();
+    const first = events.next();
+    await turn();
+    void events.return?.();
+    const again = nic.events();
+    const next = again.next();
+    assert.equal((await first).done, true);
+    seam.feed(request, counted(2n));
+    assert.deepEqual(await next, { done: false, value: { type: 'request', count: 2n } });
+    await again.return?.();
+    end();
+
+    const other = start({ count: 1 });
+    other.seam.fail('watch', EMFILE);
+    assert.equal(await codeOfAsync(other.nic.events().next()), 'EMFILE');
+    const waiting = other.nic.events().next();
+    await turn();
+    other.end();
+    assert.equal((await waiting).done, true);
   });
 
   it('are none where the device has neither', () => {

@@ -191,6 +191,19 @@ describe('migration streams', () => {
     finish();
   });
 
+  it('do not wait where they were aborted between two chunks', async () => {
+    const { stream, seam, finish } = migrating();
+    const saving = stream('stop-copy');
+    const controller = new AbortController();
+    const chunks = saving.chunks({ signal: controller.signal });
+    seam.feed(saving.fd, Uint8Array.of(7));
+    assert.deepEqual((await chunks.next()).value, Uint8Array.of(7));
+    controller.abort(Object.assign(new Error('enough'), { code: 'ENOUGH' }));
+    assert.equal(await codeOfAsync(chunks.next()), 'ENOUGH');
+    assert.equal(seam.watches.size, 0);
+    finish();
+  });
+
   it('tell when they cannot be watched', async () => {
     const { stream, seam, finish } = migrating();
     const saving = stream('stop-copy');

@@ -79,6 +79,7 @@ describe('VfioDevice.fromFd', () => {
     for (const [work, code] of [
       [() => VfioDevice.fromFd(-1, { host }), 'ERR_OUT_OF_RANGE'],
       [() => VfioDevice.fromFd('3' as never, { host }), 'ERR_INVALID_ARG_TYPE'],
+      [() => VfioDevice.fromFd(Symbol('fd') as never, { host }), 'ERR_INVALID_ARG_TYPE'],
       [() => VfioDevice.fromFd(3, { host: {} as never }), 'ERR_INVALID_ARG_TYPE'],
       [() => VfioDevice.fromFd(3, { host, ownership: 'mine' as never }), 'ERR_OUT_OF_RANGE'],
       [() => VfioDevice.fromFd(3, { host, owned: true } as never), 'ERR_UNKNOWN_OPTION'],

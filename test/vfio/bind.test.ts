@@ -150,6 +150,11 @@ vfioCases('vfio-bind', (test) => {
     refused('ERR_IOMMUFD_UNAVAILABLE', () => nic.device);
     nic.bind(t.iommufd);
   });
+  test('token-nowhere', 'reads a token before it asks whether one is wanted', { needs: ['edu', 'serial'] }, (t) => {
+    const nowhere = { iommufd: t.iommufd.fd, flags: 1, token_uuid_ptr: 0n };
+    assert.equal(onDevice(t, t.open('edu')).bind(nowhere), 'EFAULT');
+    assert.equal(onDevice(t, t.open('serial')).bind(nowhere), 'EINVAL', 'a mediated device knows no tokens');
+  });
   test('token-misuse', 'takes 16 bytes, or a UUID, for a token', { needs }, (t) => {
     const nic = t.open('edu');
     refused('ERR_OUT_OF_RANGE', () => nic.bind(t.iommufd, { vfToken: new Uint8Array(15) }));

@@ -14,6 +14,16 @@ vfioCases('vfio-config', (test) => {
     assert.equal(config.read8(8), 0x10, 'revision');
     assert.equal(config.read32(8) >>> 8, 0x00ff00, 'class');
   });
+  test('scratch', 'keeps what is written behind all capabilities', { needs }, (t) => {
+    const { config } = t.bound('edu');
+    const [behindMsi, last] = [0x4e, 0xfc];
+    config.write16(behindMsi, 0xabcd);
+    config.write32(last, 0x1234_5678);
+    assert.deepEqual([config.read16(behindMsi), config.read32(last)], [0xabcd, 0x1234_5678]);
+    config.write16(behindMsi, 0);
+    config.write32(last, 0);
+    assert.deepEqual([config.read16(behindMsi), config.read32(last)], [0, 0]);
+  });
   test('widths', 'reads the same in every width', { needs }, (t) => {
     const nic = t.bound('edu');
     const { config } = nic;

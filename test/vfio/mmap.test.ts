@@ -147,6 +147,16 @@ vfioCases('vfio-mmap', (test) => {
     nic.config.enable({ memory: true });
     assert.equal(window.read32(ID), EDU_ID, 'nothing was lost by it');
   });
+  test('bus-error-listeners', 'so it is where the program listened to SIGBUS meanwhile', { needs }, (t) => {
+    const { nic, bar } = start(t);
+    nic.config.enable({ memory: false });
+    const window = bar.mmap();
+    const listener = () => undefined;
+    process.on('SIGBUS', listener);
+    refused('EIO', () => window.read32(ID));
+    process.off('SIGBUS', listener);
+    refused('EIO', () => window.read32(ID));
+  });
   test('unsafe-view', 'a view of registers reaches nothing once they are lost', { needs }, (t) => {
     const { nic, bar } = start(t);
     const window = bar.mmap();

@@ -33,7 +33,7 @@ export function deviceOptions(machine: MachineName, folder: string): string[] {
     ...['-drive', `if=none,id=disk,format=raw,file=${disk}`],
     ...rootPort('nvme-port', 6, 'nvme,serial=iommufd,drive=disk'),
     // Two functions that one reset takes, and that one IOMMU group holds.
-    ...rootPort('pair-port', 7, 'edu,addr=0.0,multifunction=on', 'edu,addr=0.1'),
+    ...rootPort('pair-port', 7, 'edu,addr=0.0,multifunction=on', 'edu,addr=0.1,multifunction=on'),
     // A device with virtual functions. Queues and vectors for them are set aside of its 64 and 65.
     ...['-device', 'nvme-subsys,id=subsystem'],
     ...rootPort(

@@ -32,8 +32,12 @@ export interface Struct<F extends Fields> {
   readonly argsz?: number | undefined;
   /** What follows all of it: zeros, as an older program's newer struct would, or something. */
   readonly behind?: number | undefined;
+  /** The result is a file's number. */
+  readonly answersFd?: boolean | undefined;
   /** Where a file's number is answered, in bytes of the struct. */
   readonly fdAt?: number | undefined;
+  /** Words of the answer, by their offsets, that no two machines share. */
+  readonly hidden?: readonly number[] | undefined;
   /** A field that holds an address: it is not told. */
   readonly address?: { readonly field: keyof F & string; readonly value: bigint };
 }
@@ -44,6 +48,13 @@ const isPointed = (value: unknown): value is Pointed =>
 
 export function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex');
+}
+
+/** Where bytes that hold nothing but a filler begin. */
+export function endOf(bytes: Uint8Array, filler: number): number {
+  let end = bytes.length;
+  while (end > 0 && bytes[end - 1] === filler) end--;
+  return end;
 }
 
 /** 0 or more, or an errno's name. */
@@ -115,6 +126,12 @@ export class VfioMachine {
     return fd;
   }
 
+  /** Takes over a file that a call answered. */
+  own(fd: number): number {
+    this.seam.own(fd);
+    return fd;
+  }
+
   /** One ioctl; answers its result, and the struct as it is then. */
   ioctl<F extends Fields>(file: Handle, op: Ioctl<F>, struct: Struct<F>): { result: number; view: DataView } {
     const { arena } = this.seam;
@@ -125,12 +142,17 @@ export class VfioMachine {
     const result = this.seam.ioctl(file.fd, op.request, at);
     const after = arena.bytes.slice(at, at + ROOM);
     arena.release(mark);
-    const changes = describeChanges(before, after, result < 0 ? undefined : struct.fdAt);
-    this.note(`${file.name} ${op.name}(${what}) ${answerOf(result)}${changes}`);
+    const changes = describeChanges(before, after, struct);
+    const answer = struct.answersFd === true && result >= 0 ? 'fd' : answerOf(result);
+    this.note(`${file.name} ${op.name}(${what}) ${answer}${changes}`);
     return { result, view: new DataView(after.buffer) };
   }
   /** Writes a struct to the arena; answers how it is told. */
-  #place<F extends Fields>(layout: Layout<F>, at: number, { values = {}, tail, argsz, behind, address }: Struct<F>): string {
+  #place<F extends Fields>(
+    layout: Layout<F>,
+    at: number,
+    { values = {}, tail, argsz, behind, address }: Struct<F>,
+  ): string {
     const { arena } = this.seam;
     arena.bytes.fill(BEHIND, at, at + ROOM);
     const told: string[] = [];
@@ -179,11 +201,20 @@ export class VfioMachine {
     // All of it: also a read that is refused in the end may have brought something.
     const bytes = arena.bytes.slice(at, at + length + 64);
     arena.release(mark);
-    const end = bytes.findLastIndex((byte) => byte !== BEHIND) + 1;
+    const end = endOf(bytes, BEHIND);
     this.note(
       `${file.name} pread ${where}+${length} ${answerOf(result)} ${hex(bytes.subarray(0, Math.max(result, end)))}`,
     );
     return result;
+  }
+  /** A register's lowest 32 bits, noted nowhere; 0 where it cannot be read. */
+  peek({ fd }: Handle, position: number): number {
+    const { arena } = this.seam;
+    const mark = arena.mark();
+    const at = arena.take(4);
+    const value = this.seam.pread(fd, at, 4, position) === 4 ? arena.view.getUint32(at, true) : 0;
+    arena.release(mark);
+    return value;
   }
   pwrite(file: Handle, where: string, position: number, bytes: Uint8Array): number {
     const result = this.#withBytes(bytes, (at) => this.seam.pwrite(file.fd, at, bytes.length, position));
@@ -244,7 +275,7 @@ function encodeFds(fds: readonly (number | Handle)[]): Uint8Array {
 }
 
 /** Which words changed, and to what: ` +8:01020304`. A file's number is told as `fd`. */
-function describeChanges(before: Uint8Array, after: Uint8Array, fdAt: number | undefined): string {
+function describeChanges(before: Uint8Array, after: Uint8Array, { fdAt, hidden = [] }: Struct<Fields>): string {
   const view = new DataView(after.buffer);
   let told = '';
   let last = Number.NEGATIVE_INFINITY;
@@ -252,7 +283,8 @@ function describeChanges(before: Uint8Array, after: Uint8Array, fdAt: number | u
     const word = after.subarray(at, at + 4);
     if (Buffer.compare(word, before.subarray(at, at + 4)) === 0) continue;
     if (at !== last + 4) told += ` +${at}:`;
-    told += at === fdAt && view.getInt32(at, true) >= 0 ? 'fd' : hex(word);
+    const isFd = at === fdAt && view.getInt32(at, true) >= 0;
+    told += isFd ? 'fd' : hidden.includes(at) ? 'hidden' : hex(word);
     last = at;
   }
   return told;

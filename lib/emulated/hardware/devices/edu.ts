@@ -52,6 +52,8 @@ export class EduDevice implements DeviceModel {
   };
   readonly bars = [{ index: 0, size: 2 ** 20 }];
   readonly interrupts = { intx: true, msi: 1 };
+  /** As with all of QEMU's PCI devices. */
+  readonly scratch = true;
   readonly #mask: bigint;
   readonly #buffer = new Uint8Array(Number(BUFFER_SIZE));
   #bus: DeviceBus | undefined;

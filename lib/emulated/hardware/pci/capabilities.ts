@@ -17,6 +17,8 @@ export interface Capability {
   readonly bytes: Uint8Array;
   /** Bits that can be written. */
   readonly writable: Uint8Array;
+  /** Bytes that are the capability's own, where it does not fill its last word. */
+  readonly length?: number;
 }
 
 /** A field: offset, width in bytes, value, and the bits that can be written. */
@@ -48,12 +50,13 @@ export function powerManagement(): Capability {
 /** MSI with 64-bit addresses and no masks of single vectors. */
 export function msi(vectors: number): Capability {
   const ADDRESS64 = 0x80;
-  return capability(CAPABILITY.msi, 16, [
+  const bytes = capability(CAPABILITY.msi, 16, [
     [MESSAGE_CONTROL, 2, (Math.log2(vectors) << 1) | ADDRESS64, 0x70 | MSI_ENABLE],
     [4, 4, 0, 0xffff_fffc],
     [8, 4, 0, 0xffff_ffff],
     [12, 2, 0, 0xffff],
   ]);
+  return { ...bytes, length: 14 };
 }
 
 /** MSI-X: the table at the start of a BAR, its pending bits at `pending`. */

@@ -29,6 +29,8 @@ export interface Layout {
   readonly intx: boolean;
   readonly multifunction: boolean;
   readonly size: 256 | 4096;
+  /** Behind the header, what no capability has keeps what is written. */
+  readonly scratch: boolean;
   readonly capabilities: readonly Capability[];
   readonly extended: readonly Capability[];
 }
@@ -40,6 +42,8 @@ export class ConfigSpace {
   /** What a reset brings back. */
   readonly #initial: Uint8Array;
   readonly #places = new Map<number, number>();
+  /** Bytes that no reset brings back. */
+  readonly #scratch: number[] = [];
 
   constructor(layout: Layout) {
     this.#bytes = new Uint8Array(layout.size);
@@ -48,6 +52,7 @@ export class ConfigSpace {
     this.#placeHeader(layout);
     for (const bar of layout.bars) this.#addBar(bar);
     this.#placeCapabilities(layout.capabilities);
+    if (layout.scratch) this.#allowScratch(layout.capabilities);
     if (layout.size > FIRST_EXTENDED) this.#placeExtended(layout.extended);
     this.#initial = this.#bytes.slice();
   }
@@ -93,6 +98,16 @@ export class ConfigSpace {
       at += bytes.length;
     }
   }
+  #allowScratch(capabilities: readonly Capability[]): void {
+    const taken = new Set<number>();
+    for (const { id, bytes, length = bytes.length } of capabilities)
+      for (let i = 0; i < length; i++) taken.add((this.#places.get(id) ?? 0) + i);
+    for (let at = FIRST_CAPABILITY; at < FIRST_EXTENDED; at++) {
+      if (taken.has(at)) continue;
+      this.#writable[at] = 0xff;
+      this.#scratch.push(at);
+    }
+  }
   /** A header of an extended one has its id, version 1, and the offset of the next. */
   #placeExtended(capabilities: readonly Capability[]): void {
     let at = FIRST_EXTENDED;
@@ -135,6 +150,7 @@ export class ConfigSpace {
     this.#view.setUint16(offset, on ? old | bits : old & ~bits, true);
   }
   reset(): void {
+    for (const at of this.#scratch) this.#initial[at] = this.#bytes[at] ?? 0;
     this.#bytes.set(this.#initial);
   }
 }

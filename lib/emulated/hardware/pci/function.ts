@@ -31,6 +31,7 @@ export interface FunctionSpec {
   readonly msix: number;
   readonly pcie: boolean;
   readonly resettable: boolean;
+  readonly scratch: boolean;
   readonly dmaLogging: boolean;
   /** Bits of its PASIDs; 0 for none. */
   readonly pasidWidth: number;
@@ -100,7 +101,7 @@ export class ModelFunction implements PciFunction {
     this.configSize = spec.pcie ? 4096 : 256;
     this.#config = new ConfigSpace({
       ...{ identity: spec.identity, bars: this.bars, intx: spec.intx, multifunction: slot.multifunction },
-      size: this.configSize,
+      ...{ size: this.configSize, scratch: spec.scratch },
       capabilities: capabilities(spec, this.#tableBar, this.#table),
       extended: [errorReporting(), ...(spec.pasidWidth > 0 ? [pasids(spec.pasidWidth)] : [])],
     });

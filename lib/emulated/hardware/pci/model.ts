@@ -98,6 +98,8 @@ export interface DeviceModel {
   readonly resettable?: boolean;
   /** How a program takes the device's state out, and puts it into another one; without it the device does not migrate. */
   readonly migration?: DeviceMigration;
+  /** Whether bytes of configuration space behind the header that no capability has keep what is written; false if left out. */
+  readonly scratch?: boolean;
   /** Whether the device notes which IOVAs it writes to, when asked: the machine does that for it. False if left out. */
   readonly dmaLogging?: boolean;
 

@@ -61,6 +61,10 @@ export class VfioPci implements VfioDriver {
     this.#open = new OpenFunction(parts);
     return 0;
   }
+  /** There are no virtual functions: nobody has a token to ask for (vfio_pci_validate_vf_token). */
+  matchToken(token: Uint8Array | undefined): number {
+    return token === undefined ? 0 : -ERRNO.EINVAL;
+  }
   closeDevice(): void {
     const open = this.#live;
     this.needsReset = true;

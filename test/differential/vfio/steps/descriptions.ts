@@ -48,9 +48,10 @@ function hotResetInfo(s: VfioSession): void {
   if (file === undefined) return;
   const room = s.random.pick([0, 1, 2, 2, 3]);
   const argsz = s.argsz(vfio_pci_hot_reset_info.size + 8 * room);
-  // What the pair lies behind has another number on every machine.
-  const hideBus = { tail: new Uint8Array(8 * room), hidden: file.role.startsWith('pair') };
-  s.machine.ioctl(file, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, { values: { flags: stale(s) }, argsz, ...hideBus });
+  // Segment, bus and function: the pair lies elsewhere on every machine.
+  const hidden = [16, 24, 32];
+  const tail = new Uint8Array(8 * room);
+  s.machine.ioctl(file, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, { values: { flags: stale(s) }, tail, argsz, hidden });
 }
 
 function hotReset(s: VfioSession): void {
@@ -72,7 +73,8 @@ function reset(s: VfioSession): void {
 function graphics(s: VfioSession): void {
   const file = s.file();
   if (file === undefined) return;
-  if (s.random.percent(50)) s.machine.ioctl(file, VFIO_DEVICE_QUERY_GFX_PLANE, { values: { flags: s.random.below(8) } });
+  if (s.random.percent(50))
+    s.machine.ioctl(file, VFIO_DEVICE_QUERY_GFX_PLANE, { values: { flags: s.random.below(8) } });
   else s.machine.ioctl(file, VFIO_DEVICE_GET_GFX_DMABUF, { values: { dmabuf_id: s.random.below(3) }, argsz: 0 });
 }
 
@@ -89,13 +91,13 @@ function oddCall(s: VfioSession): void {
   const file = s.file();
   if (file === undefined) return;
   const op = random.pick(POINTING);
-  if (op !== undefined && random.percent(60)) s.machine.ioctlValue(file, op.name, op.request, random.pick([0, 1, 4095]));
+  if (op !== undefined && random.percent(60))
+    s.machine.ioctlValue(file, op.name, op.request, random.pick([0, 1, 4095]));
   else {
     const request = 0x3b64 + random.pick([0, 1, 2, 3, 4, 5, 6, 18, 22, 23, 40, 60]);
     s.machine.ioctlValue(file, `ioctl 0x${request.toString(16)}`, request, 0);
   }
 }
-
 
 export const descriptionSteps: readonly WeightedStep[] = [
   [3, deviceInfo],
@@ -107,4 +109,3 @@ export const descriptionSteps: readonly WeightedStep[] = [
   [2, oddCall],
 ];
 export const hotResetSteps: readonly WeightedStep[] = [[1, hotReset]];
-

@@ -14,7 +14,15 @@ import {
   vfio_device_bind_iommufd,
 } from '../../../../lib/uapi/index.js';
 import type { Handle } from '../machine.js';
-import { type Context, type DeviceFile, type DeviceRole, isSerial, PAGE, U32_MAX, type VfioSession } from '../session.js';
+import {
+  type Context,
+  type DeviceFile,
+  type DeviceRole,
+  isSerial,
+  PAGE,
+  U32_MAX,
+  type VfioSession,
+} from '../session.js';
 import { prepare } from './prepare.js';
 import type { WeightedStep } from './step.js';
 
@@ -84,6 +92,12 @@ export function bindPlainly(s: VfioSession, file: DeviceFile): void {
   if (iommufd !== undefined) noteBinding(s, file, iommufd, {});
 }
 
+/** Attaches a device to the address space that memory is most likely mapped in. */
+export function attachPlainly(s: VfioSession, file: DeviceFile): void {
+  const ioas = s.contexts.flatMap(({ ids }) => ids).find(({ kind }) => kind === 'ioas');
+  if (ioas !== undefined) s.machine.ioctl(file, VFIO_DEVICE_ATTACH_IOMMUFD_PT, { values: { pt_id: ioas.id } });
+}
+
 function noteBinding(
   s: VfioSession,
   file: DeviceFile,
@@ -109,7 +123,8 @@ function bind(s: VfioSession): void {
   const file = random.pick(s.files.filter(({ bound }) => !bound)) ?? random.pick(s.files);
   if (file === undefined) return;
   const context = random.pick(s.contexts);
-  const iommufd = random.percent(85) && context !== undefined ? context : random.pick([-1, 0x3fff_0000, file, s.event('io')]);
+  const iommufd =
+    random.percent(85) && context !== undefined ? context : random.pick([-1, 0x3fff_0000, file, s.event('io')]);
   const flags = random.percent(85) ? 0 : random.pick([1, 1, 2, 3, 0x8000_0000]);
   const argsz = s.argsz(vfio_device_bind_iommufd.size);
   noteBinding(s, file, iommufd, { flags, argsz, behind: s.behind(), token: random.percent(50) });

@@ -5,9 +5,10 @@ import {
   vfio_device_ioeventfd,
   vfio_irq_set,
   vfio_irq_set_flags,
+  vfio_pci_irq_index,
 } from '../../../../lib/uapi/index.js';
 import type { Handle } from '../machine.js';
-import { REGION_SPAN, U32_MAX, type VfioSession } from '../session.js';
+import { type DeviceFile, isSerial, REGION_SPAN, U32_MAX, type VfioSession } from '../session.js';
 import { word } from './prepare.js';
 import type { WeightedStep } from './step.js';
 
@@ -19,6 +20,35 @@ const {
   VFIO_IRQ_SET_ACTION_UNMASK: UNMASK,
   VFIO_IRQ_SET_ACTION_TRIGGER: TRIGGER,
 } = vfio_irq_set_flags.values;
+const { VFIO_PCI_INTX_IRQ_INDEX: INTX, VFIO_PCI_MSI_IRQ_INDEX: MSI } = vfio_pci_irq_index.values;
+
+/** Files whose INTx is on, as far as is known. */
+const withIntx = new WeakSet<DeviceFile>();
+
+/**
+ * A device asks for no interrupt when INTx or MSI is turned on: QEMU's IOAPIC does not see a line that went up before
+ * anybody cared, and its edu's line stays down after MSI, where hardware's would be up in both cases.
+ */
+function lowerLine(s: VfioSession, file: DeviceFile, index: number): void {
+  if (isSerial(file) || index > MSI || (index === INTX && withIntx.has(file))) return;
+  s.machine.pwrite(file, '0:64', 0x64, word(U32_MAX, 4));
+}
+
+interface IrqCall {
+  readonly values: { readonly flags: number; readonly index: number; readonly start: number; readonly count: number };
+  readonly tail: readonly (number | Handle)[] | Uint8Array;
+  readonly argsz?: number | undefined;
+}
+
+/** One VFIO_DEVICE_SET_IRQS. */
+export function setIrqsOf(s: VfioSession, file: DeviceFile, struct: IrqCall): void {
+  const { flags, index, count } = struct.values;
+  lowerLine(s, file, index);
+  const { result } = s.machine.ioctl(file, VFIO_DEVICE_SET_IRQS, struct);
+  if (result < 0 || index !== INTX) return;
+  if (flags === (EVENTFD | TRIGGER) && count === 1) withIntx.add(file);
+  else if (count === 0) withIntx.delete(file);
+}
 
 /** What is connected to eventfds, as far as it goes: turning it on, first of all. */
 function connect(s: VfioSession): void {
@@ -26,7 +56,7 @@ function connect(s: VfioSession): void {
   if (file === undefined) return;
   const index = s.random.pick([0, 0, 1, 1, 2, 3, 4]);
   const values = { flags: EVENTFD | TRIGGER, index, start: 0, count: 1 };
-  s.machine.ioctl(file, VFIO_DEVICE_SET_IRQS, { values, tail: [s.event('trigger')] });
+  setIrqsOf(s, file, { values, tail: [s.event('trigger')] });
 }
 
 function setIrqs(s: VfioSession): void {
@@ -51,7 +81,7 @@ function setIrqs(s: VfioSession): void {
   const tail = data === EVENTFD ? fds() : data === BOOL ? bools() : [];
   const argsz = s.argsz(vfio_irq_set.size + (data === EVENTFD ? 4 * tail.length : tail.length));
   const values = { flags, index: s.index(random.below(2), 6), start, count };
-  s.machine.ioctl(file, VFIO_DEVICE_SET_IRQS, { values, tail, argsz });
+  setIrqsOf(s, file, { values, tail, argsz });
 }
 
 function signal(s: VfioSession): void {

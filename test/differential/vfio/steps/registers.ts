@@ -107,7 +107,7 @@ async function factorial(s: VfioSession): Promise<void> {
   if (file === undefined) return;
   s.machine.pwrite(file, where(0, 0x20), at(0, 0x20), word(s.random.pick([0, 0x80, 0xff]), 4));
   s.machine.pwrite(file, where(0, 8), at(0, 8), word(s.random.pick([0, 1, 5, 12, 13, 20, 33, 40, 1000]), 4));
-  await s.machine.settle();
+  await s.machine.until(() => (s.machine.peek(file, at(0, 0x20)) & 1) === 0);
   s.machine.pread(file, where(0, 8), at(0, 8), 4);
   s.machine.pread(file, where(0, 0x20), at(0, 0x20), 8);
 }
@@ -199,7 +199,8 @@ function serialFile(s: VfioSession): DeviceFile | undefined {
 function readPort(s: VfioSession): void {
   const file = serialFile(s);
   const [port, offset] = [s.random.below(2), portOffset(s)];
-  if (file !== undefined) s.machine.pread(file, where(port, offset), at(port, offset), s.random.percent(85) ? 1 : width(s));
+  if (file !== undefined)
+    s.machine.pread(file, where(port, offset), at(port, offset), s.random.percent(85) ? 1 : width(s));
 }
 function writePort(s: VfioSession): void {
   const file = serialFile(s);
@@ -226,7 +227,12 @@ function writeSerialConfig(s: VfioSession): void {
   const file = serialFile(s);
   if (file === undefined) return;
   const offset = s.random.percent(50) ? 4 * s.random.below(64) : s.random.pick([0x10, 0x14, 0x3c, 0x1_0010, 0x100]);
-  s.machine.pwrite(file, where(CONFIG, offset), at(CONFIG, offset), word(s.random.pick([0, 0xffff_ffff, 0xc000, 0x1_0003]), 4));
+  s.machine.pwrite(
+    file,
+    where(CONFIG, offset),
+    at(CONFIG, offset),
+    word(s.random.pick([0, 0xffff_ffff, 0xc000, 0x1_0003]), 4),
+  );
   if (offset < 0xfc) s.machine.pread(file, where(CONFIG, offset), at(CONFIG, offset), 4);
 }
 function otherSerialRegion(s: VfioSession): void {
