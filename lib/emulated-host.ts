@@ -130,6 +130,7 @@ export class EmulatedHost extends Host {
     throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `the device at ${address} has no IOMMU to do DMA through`);
   }
   #pluggedAt(address: string): PluggedDevice {
+    if (typeof address !== 'string') throw invalidType('address', 'one of host.devices', address);
     const device = this.#machine.deviceAt(address);
     if (device !== undefined) return device;
     const reason = `this machine has no device at ${address}: it has ${this.devices.join(', ') || 'none'}`;

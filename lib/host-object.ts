@@ -49,8 +49,8 @@ export class Host {
    * until it is bound.
    * @param address its PCI address ('0000:01:00.0'), the UUID of a mediated device, or the path of its node
    * ('/dev/vfio/devices/vfio0')
-   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE, saying what is missing and the command that mends it; IommufdError
-   * EACCES (no permission), EBUSY (open elsewhere)
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE, saying what is missing and the command that mends it; IommufdError, for a
+   * path: EACCES (no permission), ENOENT (no such node). That it is in use elsewhere `bind` tells
    */
   openDevice(address: string): VfioDevice {
     return openVfioDevice(this.#seam, address, 'iommu');

@@ -105,8 +105,11 @@ function pciSpec(options: EmulatedPciDeviceOptions): PciDeviceSpec {
 function toModel(model: EmulatedPciDeviceOptions['model'], iommu: boolean): DeviceModel {
   if (model === undefined) return new PlainDevice();
   if (typeof model === 'object' && model !== null) return model;
-  if (oneOf(model, ['edu', 'test'], 'model') === 'test') return new TestDevice();
-  return iommu ? new EduDevice() : new EduDevice(64);
+  if (model === 'test') return new TestDevice();
+  if (model === 'edu') return iommu ? new EduDevice() : new EduDevice(64);
+  const expected = "'edu', 'test' or an object of yours (a DeviceModel); 'serial' goes with uuid in place of address";
+  if (typeof model === 'string') throw outOfRange('model', expected, model);
+  throw invalidType('model', expected, model);
 }
 
 /** Reads what a model says about itself. */

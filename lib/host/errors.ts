@@ -90,6 +90,7 @@ export function destroyed(what: string): UsageError {
 export function show(value: unknown): string {
   if (typeof value === 'bigint') return value > 255n ? `0x${value.toString(16)}` : value.toString();
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}...` : value);
+  if (typeof value === 'function') return value.name === '' ? 'a function' : `the function ${value.name}`;
   if (value === null || typeof value !== 'object') return String(value);
   if (Array.isArray(value)) return `[${value.slice(0, 8).map(show).join(', ')}${value.length > 8 ? ', ...' : ''}]`;
   return `an instance of ${value.constructor?.name ?? 'Object'}`;

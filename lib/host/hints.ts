@@ -45,9 +45,9 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     EACCES: 'no permission: run as a user that may open the node, or change its owner or mode (udev rule)',
     EPERM: 'no permission: a container or security policy forbids the device',
     ENOENT:
-      'there is no such node: the kernel lacks it (CONFIG_IOMMUFD), or its module is not loaded (modprobe iommufd)',
+      'there is no such node. /dev/iommu: the kernel lacks it (CONFIG_IOMMUFD), or its module is not loaded (modprobe iommufd); ' +
+      'a VFIO device: host.listDevices() tells which there are, host.findDevice what is missing',
     ENXIO: 'the node exists, but no driver is behind it: load the module',
-    EBUSY: 'another process has the device open, or another driver owns it',
     ENODEV: 'the device is just going away',
   },
   mmap: {
@@ -66,6 +66,7 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   fcntl: {
     EBADF: 'not an open file',
+    EEXIST: "an object of this thread owns it already: pass ownership: 'borrowed'",
   },
   write: {
     EINVAL: 'no unanswered group of page requests has this cookie: it was answered before, or its device detached',
@@ -232,7 +233,7 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   VFIO_DEVICE_BIND_IOMMUFD: {
     EINVAL:
-      'bound already (VfioDevice.adopt takes a bound one); or a token was given to a device that takes none: only virtual ' +
+      'bound already, here or by another program (VfioDevice.adopt takes a bound one); or a token was given to a device that takes none: only virtual ' +
       'functions and their physical one do',
     EACCES: 'a token is wanted, or is the wrong one: the physical function has it, by features.setVfToken or bind',
     ENOTTY: 'the file is not that of a VFIO device, or this kernel has no VFIO cdevs (Linux 6.6)',

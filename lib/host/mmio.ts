@@ -97,11 +97,11 @@ export class MmioRegion {
     return this.#isThere && this.#mapping.lost === undefined;
   }
   /**
-   * Where it lies in this process, for a VMM's memory slots. Nothing else is put there until `unmap`, even where the
-   * registers have gone.
+   * Where it lies in this process, for a VMM's memory slots. Told until `unmap`, also where the registers have gone, so
+   * that those slots can be found and taken away: nothing else is put there before.
    */
   get address(): bigint {
-    this.#check();
+    if (!this.#isThere) throw destroyed('this MMIO region');
     return this.#region.address + BigInt(this.#base);
   }
 

@@ -10,6 +10,9 @@ import type { Ioas } from './ioas.js';
 import type { KernelObject } from './kernel-object.js';
 import type { MappingTable } from './mappings.js';
 
+/** What is open, by its host: several objects may have the same file. */
+const open = new WeakMap<Seam, Set<ContextResources>>();
+
 /** What outlives the Iommufd object if it is collected without close: enough to give everything back. */
 export class ContextResources {
   /** Event fds; they hold objects of the iommufd, so they go first. */
@@ -17,13 +20,34 @@ export class ContextResources {
   /** What the kernel may remember addresses of, and the id of the address space. */
   readonly mappings = new Map<MappingTable, number>();
   #released = false;
+  /** Another object of this process, or another process, may have the same file. */
+  #known = false;
   /** Another process goes on with what the iommufd has: nothing of that may be undone here. */
   shared = false;
   constructor(
     readonly seam: Seam,
     readonly fd: number,
     readonly owned: boolean,
-  ) {}
+  ) {
+    const others = open.get(seam);
+    if (others === undefined) open.set(seam, new Set([this]));
+    else others.add(this);
+  }
+
+  /** A table of what is mapped in the address space of this id. */
+  addTable(table: MappingTable, id: number): void {
+    this.mappings.set(table, id);
+    if (this.#known) table.keepAddresses();
+  }
+
+  /** From now on somebody else may have the file too: whoever has it here notes that. */
+  fileIsKnown(): void {
+    for (const one of open.get(this.seam) ?? []) if (one.fd === this.fd) one.#noteKnown();
+  }
+  #noteKnown(): void {
+    this.#known = true;
+    for (const table of this.mappings.keys()) table.keepAddresses();
+  }
 
   /**
    * Closes event fds and, where it is ours, the iommufd. Another process may share it, so what is still mapped is
@@ -33,6 +57,7 @@ export class ContextResources {
   release(): void {
     if (this.#released) return;
     this.#released = true;
+    open.get(this.seam)?.delete(this);
     for (const source of this.eventSources) source.close();
     this.eventSources.clear();
     if (!this.owned) return;

@@ -25,7 +25,11 @@ import {
 export type PageTable = Ioas | HwptPaging | HwptNested;
 
 export interface AttachOptions {
-  /** Attach this PASID (1 to 2^20 - 1) instead of the device's plain DMA (Linux 6.15). */
+  /**
+   * Attach this PASID (1 to 2^20 - 1) instead of the device's plain DMA (Linux 6.15): to a page table that was allocated
+   * with `pasid: true`, never to an address space, whose page table is not for PASIDs; and the same holds then for what its
+   * plain DMA is attached to.
+   */
   readonly pasid?: number;
 }
 

@@ -170,6 +170,7 @@ export function handOver(ctx: Context, options: HandoverOptions, giveUp: () => r
     const handover = new Handover(ctx, { state, fds: fds.fds, memories, list, giveUp });
     ctx.freeze();
     ctx.resources.shared = true;
+    ctx.resources.fileIsKnown();
     return handover;
   } catch (error) {
     list.release();

@@ -91,7 +91,7 @@ export class Ioas extends KernelObject {
     });
     this.#context = ctx;
     this.#mapper = new Mapper(ctx, id, mapped === 'known');
-    ctx.resources.mappings.set(this.#mapper.table, id);
+    ctx.resources.addTable(this.#mapper.table, id);
     ctx.ioases.set(id, this);
   }
 

@@ -82,7 +82,9 @@ export class Iommufd {
   }
 
   /**
-   * An iommufd that somebody else opened: a launcher with the privilege to, or a process before a live update.
+   * An iommufd that somebody else opened: a launcher with the privilege to, or a process before a live update. Since others
+   * may map and unmap with the same file, memory that is mapped by its address (anonymous memory, and all of it before
+   * Linux 6.13) stays reserved to the end of the process.
    * @throws IommufdError EBADF (not open), ENOTTY (not an iommufd)
    */
   static fromFd(fd: number, options: AdoptOptions = {}): Iommufd {
@@ -96,12 +98,13 @@ export class Iommufd {
       const rc = seam.own(number);
       if (rc < 0) throw new IommufdError('fcntl', rc, { fd });
     }
-    const context = new Context(seam, number, owned);
-    const rc = probe(context, uapi.IOMMU_DESTROY);
+    const rc = probe({ seam, fd: number }, uapi.IOMMU_DESTROY);
     if (rc < 0) {
       if (owned) seam.disown(number);
       throw new IommufdError('IOMMU_DESTROY', rc, { fd }, 'is it an iommufd?');
     }
+    const context = new Context(seam, number, owned);
+    context.resources.fileIsKnown();
     return new Iommufd(host, context);
   }
 
@@ -291,8 +294,7 @@ export function iommufdContext(iommufd: Iommufd): Context {
  * Whether a file has an ioctl: 0, or the errno that says it has not. A struct shorter than the shortest is refused with
  * EINVAL before anything is looked at, and an unknown number with ENOTTY before that (drivers/iommu/iommufd/main.c).
  */
-function probe(context: Context, op: Ioctl): number {
-  const { seam, fd } = context;
+function probe({ seam, fd }: Pick<Context, 'seam' | 'fd'>, op: Ioctl): number {
   const { arena } = seam;
   const mark = arena.mark();
   const at = arena.take(8);
@@ -310,11 +312,10 @@ export function openIommufd(host: Host, options: IommufdOptions): Iommufd {
   const path = options.path ?? '/dev/iommu';
   const fd = seam.open(path, O_RDWR);
   if (fd < 0) throw new IommufdError('open', fd, { path });
-  const context = new Context(seam, fd, true);
-  const rc = probe(context, uapi.IOMMU_DESTROY);
+  const rc = probe({ seam, fd }, uapi.IOMMU_DESTROY);
   if (rc < 0) {
     seam.close(fd);
     throw new IommufdError('IOMMU_DESTROY', rc, { path }, 'is it an iommufd?');
   }
-  return new Iommufd(host, context);
+  return new Iommufd(host, new Context(seam, fd, true));
 }

@@ -178,7 +178,7 @@ export class Mapper {
     const start = compactAt(this.#arena, this.#arena.mark() + MAP.at.iova);
     // The table first: a listener to traces may unmap this and map something else there.
     if (errno < 0) hold.release();
-    else this.table.add(new Mapping(start, plan.length, hold, plan.offset, plan.flags));
+    else this.table.add(new Mapping(start, plan.length, hold, plan.offset, plan.flags, !byFile));
     if (tracing()) {
       if (fallsBack) this.#traceMap('IOMMU_IOAS_MAP_FILE', plan, ENOTTY, plan.iova);
       this.#traceMap(byFile ? 'IOMMU_IOAS_MAP_FILE' : 'IOMMU_IOAS_MAP', plan, errno, BigInt(start));
@@ -195,9 +195,9 @@ export class Mapper {
       memoryRegion(plan.memory);
       const map = async () => {
         const { removals } = this.table;
-        const iova = await this.#mapOnPool(plan);
+        const { iova, byFile } = await this.#mapOnPool(plan);
         // Before anybody who waits for the thread pool goes on: closeAsync lets go of all that is in the table.
-        this.table.add(new Mapping(compact(iova), plan.length, hold, plan.offset, plan.flags), removals);
+        this.table.add(new Mapping(compact(iova), plan.length, hold, plan.offset, plan.flags, !byFile), removals);
         return iova;
       };
       return await this.#context.track(() => whileUsed([ioas], map));
@@ -231,7 +231,8 @@ export class Mapper {
       const start = part.iova > sourceIova ? part.iova : sourceIova;
       const stop = part.iova + part.length < end ? part.iova + part.length : end;
       const inMemory = part.offset + Number(start - part.iova);
-      return { offset: start - sourceIova, size: compact(stop - start), hold: part.hold?.share(), inMemory };
+      const { byAddress } = part;
+      return { offset: start - sourceIova, size: compact(stop - start), hold: part.hold?.share(), inMemory, byAddress };
     });
     const { removals } = this.table;
     let iova: bigint;
@@ -241,8 +242,8 @@ export class Mapper {
       for (const { hold } of parts) hold?.release();
       throw error;
     }
-    for (const { offset, size, hold, inMemory } of parts) {
-      this.table.add(new Mapping(compact(iova + offset), size, hold, inMemory, flags), removals);
+    for (const { offset, size, hold, inMemory, byAddress } of parts) {
+      this.table.add(new Mapping(compact(iova + offset), size, hold, inMemory, flags, byAddress), removals);
     }
     if (!covers(parts, length)) {
       this.unmap(iova, length);
@@ -307,19 +308,19 @@ export class Mapper {
     return this.#seam.ioctl(this.#context.fd, uapi.IOMMU_IOAS_MAP_FILE.request, at);
   }
 
-  async #mapOnPool(plan: MapPlan): Promise<bigint> {
+  async #mapOnPool(plan: MapPlan): Promise<{ readonly iova: bigint; readonly byFile: boolean }> {
     const { flags, length, iova, offset, region } = plan;
     const common = { flags, ioas_id: this.#ioasId, length: BigInt(length), iova };
     if (region.fd >= 0) {
       const input = { ...common, fd: region.fd, start: BigInt(offset) };
       const { result, out } = await tryCallAsync(this.#context, uapi.IOMMU_IOAS_MAP_FILE, input);
-      if (result >= 0) return out.iova;
+      if (result >= 0) return { iova: out.iova, byFile: true };
       if (result !== ENOTTY) throw this.#refusal(plan, result, true);
     }
     const input = { ...common, user_va: addressOf(plan) };
     const { result, out } = await tryCallAsync(this.#context, uapi.IOMMU_IOAS_MAP, input);
     if (result < 0) throw this.#refusal(plan, result, false);
-    return out.iova;
+    return { iova: out.iova, byFile: false };
   }
 
   #refusal(plan: MapPlan, errno: number, byFile: boolean): IommufdError {

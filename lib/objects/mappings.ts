@@ -24,6 +24,8 @@ export class Mapping {
     readonly offset = 0,
     /** What devices may do: the kernel's flags of mapping. */
     readonly access = 0,
+    /** Whether the kernel knows the memory by its address in this process, not by its file. */
+    readonly byAddress = false,
   ) {}
   get iova(): bigint {
     return BigInt(this.start);
@@ -63,6 +65,7 @@ export class MappingTable {
   readonly #overtaken = new Set<Mapping>();
   #removals = 0;
   #closed = false;
+  #keepsAddresses = false;
 
   /** `complete`: nobody else maps there, so what is not in the table is not mapped. */
   constructor(readonly complete = true) {}
@@ -82,7 +85,7 @@ export class MappingTable {
   /** Notes a mapping. `since`: `removals` as they were before the kernel was asked, where code of others ran since. */
   add(mapping: Mapping, since = this.#removals): void {
     if (this.#closed) {
-      mapping.hold?.release();
+      this.#release(mapping);
       return;
     }
     if (since !== this.#removals) {
@@ -107,7 +110,7 @@ export class MappingTable {
     offset,
     access,
     sure,
-  }: Omit<Mapping, 'start' | 'size'> & { readonly sure: boolean }): void {
+  }: Omit<Mapping, 'start' | 'size' | 'byAddress'> & { readonly sure: boolean }): void {
     const mapping = new Mapping(compact(iova), compact(length), hold, offset, access);
     this.add(mapping, sure ? this.#removals : NEVER);
   }
@@ -152,7 +155,7 @@ export class MappingTable {
     this.#byIova.clear();
     this.#overtaken.clear();
     this.#gone = 0;
-    for (const mapping of all) mapping.hold?.release();
+    for (const mapping of all) this.#release(mapping);
   }
 
   /** All mappings, and whether each is surely there. */
@@ -206,6 +209,17 @@ export class MappingTable {
     }
   }
 
+  /**
+   * Somebody else may map, unmap and copy with the same file: what is noted here may not be what is so, and the kernel may
+   * know an address that this table has forgotten. Memory that was mapped by its address is never let go from now on.
+   */
+  keepAddresses(): void {
+    this.#keepsAddresses = true;
+  }
+  #release(mapping: Mapping): void {
+    if (!(this.#keepsAddresses && mapping.byAddress)) mapping.hold?.release();
+  }
+
   #forget(mapping: Mapping): void {
     if (!this.#overtaken.delete(mapping)) {
       this.#byIova.set(mapping.start, undefined);
@@ -214,7 +228,7 @@ export class MappingTable {
     // A sweep visits all places, so it waits for a good part of them.
     if (this.#gone > SPARE && this.#gone > this.#byIova.size / 2) this.#sweep();
     if (this.#suspects.size > 0) this.#suspects.delete(mapping);
-    mapping.hold?.release();
+    this.#release(mapping);
   }
 
   #sweep(): void {

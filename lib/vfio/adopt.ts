@@ -29,13 +29,10 @@ export function coreOfFd(fd: number, options: DeviceFdOptions, name?: string): D
   const number = toFd(fd, 'fd');
   const owned = oneOf(ownership, ['owned', 'borrowed'], 'ownership') === 'owned';
   const seam = hostSeam(host);
+  const refused = probeVfio(seam, number);
+  if (refused < 0) throw new IommufdError(BIND.name, refused, { fd }, 'is it the fd of a VFIO device?');
   const rc = owned ? seam.own(number) : 0;
   if (rc < 0) throw new IommufdError('fcntl', rc, { fd });
-  const refused = probe(seam, number);
-  if (refused < 0) {
-    if (owned) seam.disown(number);
-    throw new IommufdError(BIND.name, refused, { fd }, 'is it the fd of a VFIO device?');
-  }
   return new DeviceCore(seam, number, name ?? `fd ${number}`, owned);
 }
 
@@ -43,7 +40,7 @@ export function coreOfFd(fd: number, options: DeviceFdOptions, name?: string): D
  * Whether a file is that of a VFIO device: 0 or -errno. A struct too short to bind with is refused with EINVAL before
  * anything is looked at (drivers/vfio/device_cdev.c), bound or not; another file does not know the call.
  */
-function probe(seam: Seam, fd: number): number {
+export function probeVfio(seam: Seam, fd: number): number {
   const { arena } = seam;
   const mark = arena.mark();
   const at = arena.take(BIND.layout.size);

@@ -70,7 +70,8 @@ export class VfioDevice {
 
   /**
    * A device whose node somebody else opened: a launcher with the privilege to. Nothing is changed by it.
-   * @throws IommufdError EBADF (not open), ENOTTY (not the file of a VFIO device)
+   * @throws IommufdError EBADF (not open), ENOTTY (not the file of a VFIO device), EEXIST (an object of this thread owns it
+   * already: `borrowed` takes it)
    */
   static fromFd(fd: number, options: DeviceFdOptions = {}): VfioDevice {
     return new VfioDevice(coreOfFd(fd, options));
@@ -123,8 +124,8 @@ export class VfioDevice {
    * Puts the device under an iommufd, for as long as it is open (VFIO_DEVICE_BIND_IOMMUFD, Linux 6.6). VFIO has no call that
    * undoes it: `close` does. A refusal leaves the device unbound; where the iommufd is closed while it is bound, the device
    * is closed too.
-   * @throws IommufdError EINVAL (bound already; a token that is not wanted), EACCES (a token is wanted, or it is wrong),
-   * EPERM (interrupts are not isolated on this platform)
+   * @throws IommufdError EINVAL (bound already, here or by another program; a token that is not wanted), EACCES (a token is wanted, or it is wrong),
+   * EPERM (interrupts are not isolated on this platform), EBUSY (its group is open through the older container interface)
    */
   bind(iommufd: Iommufd, options: BindOptions = {}): Device {
     checkOptions(options, ['vfToken']);
@@ -250,8 +251,7 @@ export class VfioDevice {
     resetDevice(this.#core);
   }
   /**
-   * As `reset`, on the thread pool: devices may take seconds. What was mapped before is dead from the call on, whatever
-   * comes of it.
+   * As `reset`, on the thread pool: devices may take seconds. What was mapped before is dead from the call on.
    * @throws as `reset`
    */
   async resetAsync(): Promise<void> {
@@ -297,7 +297,7 @@ export class VfioDevice {
   }
 
   /**
-   * Closes the device, which unbinds it. Twice is fine.
+   * Closes the device, which unbinds it; a borrowed fd stays open, and bound until its owner closes it. Twice is fine.
    * @throws UsageError ERR_IOMMUFD_BUSY while a vDEVICE of it is left
    */
   close(): void {

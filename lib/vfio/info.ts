@@ -9,7 +9,10 @@ export type DeviceKind = 'pci' | 'platform' | 'amba' | 'ccw' | 'ap' | 'fsl-mc' |
 export interface DeviceInfo {
   /** Undefined where the kernel names a kind not known here. */
   readonly kind: DeviceKind | undefined;
-  /** Whether `reset()` works: the device alone can be reset. */
+  /**
+   * Whether the driver says that `reset()` works: the device alone can be reset. Mediated devices may be reset without it
+   * (Linux's mtty).
+   */
   readonly canReset: boolean;
   /** The highest index of a region, plus 1; not all of them need be there. */
   readonly regionCount: number;

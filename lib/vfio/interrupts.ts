@@ -162,7 +162,7 @@ export class VfioInterrupts {
 
   /**
    * Makes interrupts come without the device, as if it had sent them: to test what waits for them. Those that are not
-   * connected stay silent.
+   * connected stay silent; INTx does not mask itself for it.
    * @throws IommufdError EINVAL (the index is off)
    */
   trigger(start = 0, count = 1): void {

@@ -44,9 +44,25 @@ function noIommu({ place, group, cdevName, noiommu }: DeviceFacts): MissingThing
   return [{ what: 'iommu', message: `${place.address} has no IOMMU: its DMA would reach all of memory`, mend }];
 }
 
+/** PCI to PCI bridges have no header of a device (drivers/vfio/pci/vfio_pci_core.c): by their class, 06:04 and 06:09. */
+function isBridge(sysfs: Sysfs, { kind, path }: DeviceFacts['place']): boolean {
+  const code = kind === 'pci' ? sysfs.number(`${path}/class`) : undefined;
+  return code !== undefined && (code >>> 8 === 0x0604 || code >>> 8 === 0x0609);
+}
+
 function noVfioDriver(sysfs: Sysfs, { place, driver }: DeviceFacts): MissingThing[] {
   const { address, path } = place;
-  const message = `${address} is driven by ${driver ?? 'no driver'}, not by a VFIO driver`;
+  const message =
+    driver === undefined ? `${address} has no driver` : `${address} is driven by ${driver}, not by a VFIO driver`;
+  if (isBridge(sysfs, place)) {
+    return [
+      {
+        what: 'driver',
+        message: `${address} is a PCI bridge, which VFIO does not take`,
+        mend: 'take a device behind it',
+      },
+    ];
+  }
   if (place.kind !== 'pci') {
     return [{ what: 'driver', message, mend: `echo ${address} > /sys/bus/mdev/drivers_probe` }];
   }

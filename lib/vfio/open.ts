@@ -1,6 +1,7 @@
 // Opening the node of a VFIO device.
 import { IommufdError, invalidType, UsageError } from '../host/errors.js';
 import type { Seam } from '../host/seam.js';
+import { probeVfio } from './adopt.js';
 import { DeviceCore } from './core.js';
 import { VfioDevice } from './device.js';
 import { findVfioNode, isNoiommuNode } from './discovery.js';
@@ -22,5 +23,10 @@ export function openVfioDevice(seam: Seam, address: string, need: IommuNeed): Vf
   }
   const fd = seam.open(path, O_RDWR);
   if (fd < 0) throw new IommufdError('open', fd, { path });
+  const refused = probeVfio(seam, fd);
+  if (refused < 0) {
+    seam.close(fd);
+    throw new IommufdError('VFIO_DEVICE_BIND_IOMMUFD', refused, { path }, 'is it the node of a VFIO device?');
+  }
   return new VfioDevice(new DeviceCore(seam, fd, address, true));
 }

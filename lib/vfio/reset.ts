@@ -5,6 +5,7 @@ import { Device } from '../objects/device.js';
 import { context, idOf, whileUsed } from '../objects/kernel-object.js';
 import * as uapi from '../uapi/vfio.js';
 import type { DeviceCore } from './core.js';
+import { readDeviceInfo } from './info.js';
 import { tryTailCall } from './tail-call.js';
 
 const {
@@ -62,7 +63,7 @@ export function resetDevice(core: DeviceCore): void {
 export async function resetDeviceAsync(core: DeviceCore, device: Device): Promise<void> {
   core.check();
   // Before it begins: an access to mapped registers would wait for its end.
-  core.memoryLost('reset');
+  if (readDeviceInfo(core).canReset) core.memoryLost('reset');
   const ask = () => tryCallAsync(core, RESET, {});
   const { result } = await context(device).track(() => whileUsed([device], ask));
   // What was mapped meanwhile.

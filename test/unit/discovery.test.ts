@@ -191,8 +191,19 @@ describe('discovery', () => {
     it('unbinds nothing where no driver has the device', () => {
       const change = { [`${SYSFS}/driver`]: undefined, [`${SYSFS}/vfio-dev`]: undefined };
       const text = complaint(change);
-      assert.match(text, /driven by no driver/);
+      assert.match(text, /has no driver/);
       assert.doesNotMatch(text, /unbind|modprobe/);
+      assert.deepEqual(missing(change), ['driver']);
+    });
+
+    it('is a device, in place of a bridge: no command makes VFIO take one', () => {
+      const change = {
+        [`${SYSFS}/class`]: { text: '0x060400\n' },
+        [`${SYSFS}/driver`]: { link: '../../../../bus/pci/drivers/pcieport' },
+        [`${SYSFS}/vfio-dev`]: undefined,
+      };
+      assert.match(complaint(change), /is a PCI bridge/);
+      assert.doesNotMatch(complaint(change), /echo|modprobe/);
       assert.deepEqual(missing(change), ['driver']);
     });
 

@@ -26,8 +26,8 @@ class Probe implements DeviceModel {
   readonly identity: DeviceIdentity = { vendorId: 0x1af4, deviceId: 0x1042, revision: 7, classCode: 0x018000 };
   readonly bars: readonly ModelBar[] = [{ index: 0, size: 4096 }];
   readonly interrupts: ModelInterrupts = { intx: true, msi: 4, msix: 3 };
-  readonly pcie = true;
-  readonly resettable = true;
+  readonly pcie: boolean = true;
+  readonly resettable: boolean = true;
   readonly dmaLogging = true;
   resets = 0;
   answer: unknown = 0x1122_3344_5566_7788n;
@@ -119,6 +119,26 @@ describe('a PCI function of the emulated machine', () => {
     assert.equal(fn.readConfig(0x3c, 2), 0x010b);
   });
 
+  it('keeps what is written where no capability is, if the model says so, also at a reset', () => {
+    class Scratchy extends Probe {
+      readonly scratch = true;
+      override readonly pcie = false;
+      override readonly resettable = false;
+      override readonly interrupts = { msi: 1 };
+    }
+    const { fn } = stage(new Scratchy());
+    const [msi, behindMsi, last] = [0x40, 0x4e, 0xfc];
+    const id = fn.readConfig(msi, 2);
+    fn.writeConfig(msi, 2, 0xffff);
+    fn.writeConfig(behindMsi, 2, 0xabcd);
+    fn.writeConfig(last, 4, 0x1234_5678);
+    assert.equal(fn.readConfig(msi, 2), id);
+    fn.busReset();
+    assert.deepEqual([fn.readConfig(behindMsi, 2), fn.readConfig(last, 4)], [0xabcd, 0x1234_5678]);
+    const plain = stage().fn;
+    plain.writeConfig(last, 4, 0x1234_5678);
+    assert.equal(plain.readConfig(last, 4), 0);
+  });
   it('tells the sizes of BARs', () => {
     const model = new Probe();
     Object.assign(model, {
@@ -315,9 +335,13 @@ describe('a PCI function of the emulated machine', () => {
     model.answer = -1;
     assert.deepEqual([fn.readBar(0, 0, 1), fn.readBar(0, 0, 2), fn.readBar(0, 0, 4)], [0xff, 0xffff, 0xffff_ffff]);
     assert.equal(fn.readBar64(0, 0), 0xffff_ffff_ffff_ffffn);
-    model.answer = undefined;
-    assert.equal(fn.readBar(0, 0, 4), 0xffff_ffff);
-    assert.throws(() => faults.settle(), TypeError);
+    for (const answer of [undefined, Number.NaN, 1.5, 2 ** 60]) {
+      model.answer = answer;
+      assert.equal(fn.readBar(0, 0, 4), 0xffff_ffff);
+      assert.throws(() => faults.settle(), { name: 'TypeError', message: /answered/ });
+      assert.equal(fn.readBar64(0, 0), 0xffff_ffff_ffff_ffffn);
+      assert.throws(() => faults.settle(), TypeError);
+    }
     faults.settle();
   });
 });

@@ -82,6 +82,11 @@ describe('errors', () => {
     assert.equal(show(Array(9).fill(0)), '[0, 0, 0, 0, 0, 0, 0, 0, ...]');
     assert.equal(show(new Map()), 'an instance of Map');
     assert.equal(show(Object.create(null)), 'an instance of Object');
+    assert.equal(show(class Uart {}), 'the function Uart');
+    assert.equal(
+      show(() => 1),
+      'a function',
+    );
     assert.equal(show(undefined), 'undefined');
     assert.equal(jsonSafe(null), null);
   });

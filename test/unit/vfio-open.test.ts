@@ -67,11 +67,27 @@ describe('VfioDevice.fromFd', () => {
       assert.throws(() => VfioDevice.fromFd(fd, { host }), { code, message: /VFIO device/ });
       assert.deepEqual(seam.files.get(fd), { owned: false, pending: [] });
     }
+    assert.equal(seam.badCloses, 0);
+  });
+
+  it('takes only what is open, and what no other object owns', () => {
+    const { host } = stage();
     assert.equal(
       codeOf(() => VfioDevice.fromFd(12345, { host })),
       'EBADF',
     );
-    assert.equal(seam.badCloses, 0);
+    const nic = host.openDevice(NODE);
+    assert.throws(() => VfioDevice.fromFd(nic.fd, { host }), { code: 'EEXIST', hint: /borrowed/ });
+    VfioDevice.fromFd(nic.fd, { host, ownership: 'borrowed' }).close();
+    nic.close();
+  });
+
+  it('opens no node that is none of a VFIO device', () => {
+    const { host, seam } = stage();
+    const before = leftovers(seam);
+    seam.ioctl = () => -25;
+    assert.throws(() => host.openDevice(NODE), { code: 'ENOTTY', message: /node of a VFIO device/ });
+    assert.deepEqual(leftovers(seam), before);
   });
 
   it('refuses what is no fd, host or ownership', () => {

@@ -102,7 +102,7 @@ vfioCases('vfio-discovery', (test) => {
       assert.match(missing[0]?.mend ?? '', /driver_override[\s\S]*drivers_probe/);
       assert.throws(() => host.openDevice(address), {
         code: 'ERR_IOMMUFD_UNAVAILABLE',
-        message: /driven by no driver[\s\S]*drivers_probe/,
+        message: /has no driver[\s\S]*drivers_probe/,
       });
       assert(!host.listDevices().some((report) => report.address === address));
     } finally {

@@ -13,7 +13,7 @@ vfioCases('vfio-reset', (test) => {
     assert.equal(registers.mapped, true);
     registers.read32(0);
     await assert.rejects(nic.resetAsync(), { code: 'EINVAL' });
-    assert.equal(registers.mapped, false, 'lost beforehand');
+    assert.equal(registers.mapped, true);
   });
   test('mediated', 'a mediated device is reset by its driver', { needs: 'serial' }, (t) => {
     const port = t.bound('serial');

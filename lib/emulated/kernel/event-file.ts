@@ -21,7 +21,7 @@ export class EventFile extends OpenFile {
     return 8;
   }
   override write(from: Uint8Array): number {
-    if (from.length < 8) return -ERRNO.EINVAL;
+    if (from.length !== 8) return -ERRNO.EINVAL;
     const more = new DataView(from.buffer, from.byteOffset).getBigUint64(0, true);
     if (more === COUNTER_LIMIT) return -ERRNO.EINVAL;
     if (this.#count + more >= COUNTER_LIMIT) return -ERRNO.EAGAIN;
@@ -35,11 +35,14 @@ export class EventFile extends OpenFile {
   override pwrite(): number {
     return -ERRNO.ESPIPE;
   }
-  /** What a device or the kernel does to it: beyond the limit it does not count. */
+  /**
+   * What a device or the kernel does to it: beyond the limit it does not count. Also a 0 that a program writes wakes who
+   * waits.
+   */
   signal(more = 1n): void {
     this.#count += more;
     if (this.#count > COUNTER_LIMIT) this.#count = COUNTER_LIMIT;
-    if (this.#count > 0n) this.waiters.wake();
+    this.waiters.wake();
   }
   /** What was counted, which starts again at 0. */
   take(): bigint {

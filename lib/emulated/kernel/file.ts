@@ -34,8 +34,9 @@ export class WaitQueue {
   remove(waiter: () => void): void {
     this.#waiters.delete(waiter);
   }
+  /** All of them, the last one that came first (add_wait_queue puts it there). */
   wake(): void {
-    for (const waiter of [...this.#waiters]) waiter();
+    for (const waiter of [...this.#waiters].reverse()) waiter();
   }
 }
 

@@ -6,6 +6,8 @@ import type { Region, Seam } from '../../../lib/unsafe.js';
 import type { Role, VfioRig } from '../../rig/vfio-rig.js';
 
 const O_RDWR = 2;
+/** Milliseconds in which an interrupt arrives, also in a machine whose processors others use as well. */
+const SETTLING = 6;
 /** What lies behind every struct: a kernel that reads or writes too far is found out. */
 const BEHIND = 0xa5;
 /** Bytes around a struct, and where those begin that its pointers point at. */
@@ -94,7 +96,7 @@ export class VfioMachine {
   }
   /** Lets interrupts arrive, and work that is under way come to its end. */
   async settle(): Promise<void> {
-    if (this.isKernel) await pause(2);
+    if (this.isKernel) await pause(SETTLING);
     else for (let i = 0; i < 3; i++) await turn();
   }
   /** Waits until something is so; not for ever. */

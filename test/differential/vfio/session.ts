@@ -97,6 +97,13 @@ export class VfioSession {
       [3, () => this.contexts[0] ?? -1],
     ])();
   }
+  /** A program adds to an eventfd, mostly 1, and may look what is left of it. */
+  signal(event: Handle): void {
+    const bytes = new Uint8Array(this.random.percent(96) ? 8 : this.random.pick([4, 16]));
+    bytes[0] = this.random.pick([1, 1, 1, 2, 0]);
+    this.machine.write(event, bytes);
+    if (this.random.percent(30)) this.machine.note(`  ${event.name} holds ${this.machine.drain(event)}`);
+  }
   /** Notes what was signalled. */
   collectEvents(): void {
     const told = this.#events

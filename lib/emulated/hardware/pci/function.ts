@@ -153,10 +153,9 @@ export class ModelFunction implements PciFunction {
   }
   #ask(index: number, offset: number, width: Width): number | bigint {
     const value: unknown = this.#model.read(index, offset, width);
-    if (typeof value === 'number' || typeof value === 'bigint') return value;
-    throw new TypeError(
-      `the device at ${this.address} answered ${typeof value} to a read, in place of a number or bigint`,
-    );
+    if (typeof value === 'bigint' || Number.isSafeInteger(value)) return value as number | bigint;
+    const answer = typeof value === 'number' ? value : typeof value;
+    throw new TypeError(`the device at ${this.address} answered ${answer} to a read, in place of an integer or bigint`);
   }
   #write(index: number, offset: number, width: Width, value: number | bigint): void {
     this.#clock.access();

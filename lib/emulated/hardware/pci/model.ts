@@ -109,6 +109,9 @@ export interface DeviceModel {
   read(bar: number, offset: number, width: 1 | 2 | 4 | 8): number | bigint;
   /** A write; `value` is a bigint for 8 bytes. */
   write(bar: number, offset: number, width: 1 | 2 | 4 | 8, value: number | bigint): void;
-  /** A reset, of the device alone or of its bus. `later` work is forgotten before. */
+  /**
+   * A reset, of the device alone or of its bus. `later` work is forgotten before. One that can be reset alone is reset by
+   * vfio-pci too, each time it is bound and each time it is closed.
+   */
   reset?(): void;
 }

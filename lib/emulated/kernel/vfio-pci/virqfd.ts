@@ -48,7 +48,8 @@ export class Virqfd {
     if (typeof file === 'number') return file;
     if (taken?.active === true) return -ERRNO.EBUSY;
     const virqfd = new Virqfd(file, work);
-    virqfd.#run();
+    // Linux only looks, and leaves the count to whoever reads it.
+    if (file.readable()) virqfd.#perform();
     return virqfd;
   }
 
@@ -62,8 +63,10 @@ export class Virqfd {
     this.#file.hangUps.delete(this.#hangUp);
   }
 
+  /** Whoever else was woken before may have taken the count: it is done all the same. */
   #run(): void {
-    if (!this.#active || this.#file.take() === 0n) return;
+    if (!this.#active) return;
+    this.#file.take();
     // The work may signal the eventfd that it is done for: then again, but not within itself.
     if (this.#running) {
       later(() => this.#perform());

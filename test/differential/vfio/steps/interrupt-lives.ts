@@ -42,10 +42,10 @@ function act(s: VfioSession): void {
   setIrqsOf(s, file, { values: { flags: data | action, index, start: 0, count: 1 }, tail });
 }
 function signalUnmask(s: VfioSession): void {
-  s.machine.write(s.event('unmask'), word(1, 8));
+  s.signal(s.event('unmask'));
 }
 function signalWrite(s: VfioSession): void {
-  s.machine.write(s.event('io'), word(1, 8));
+  s.signal(s.event('io'));
 }
 
 function line(s: VfioSession): void {
@@ -60,19 +60,24 @@ function command(s: VfioSession): void {
   s.machine.pwrite(file, 'command', CONFIG + 4, word(s.random.pick([0x006, 0x006, 0x002, 0x402, 0x406]), 2));
   s.machine.pread(file, 'command', CONFIG + 4, 4);
 }
+/** Registers that may be written at any time, and with what. */
+const WIRES: readonly [readonly [number, bigint], ...(readonly [number, bigint])[]] = [
+  [0x60, 1n],
+  [0x64, 3n],
+  [0x04, 0x1234n],
+  [0x04, 5n],
+];
+
 /** A register that is written when an eventfd is signalled, and the same call again with none. */
 function wire(s: VfioSession): void {
   const { random } = s;
   const file = s.pci();
   if (file === undefined) return;
-  const [register, data] = random.pick([
-    [0x60, 1n],
-    [0x64, 3n],
-    [0x04, 0x1234n],
-    [0x04, 5n],
-  ] as const);
+  const [register, data] = random.pick(WIRES);
   const fd = random.percent(70) ? s.event('io') : -1;
-  const values = { flags: random.percent(90) ? 4 : 8, offset: BigInt(register), data, fd };
+  // Aligned: what becomes of a write that is not is the hardware's.
+  const flags = register % 8 === 0 && random.percent(30) ? 8 : 4;
+  const values = { flags, offset: BigInt(register), data, fd };
   s.machine.ioctl(file, VFIO_DEVICE_IOEVENTFD, { values });
 }
 function look(s: VfioSession): void {
@@ -98,25 +103,28 @@ export const interruptLifeSteps: readonly WeightedStep[] = [
 function serialFile(s: VfioSession): DeviceFile | undefined {
   return s.file(isSerial);
 }
+/** Which reasons there are to interrupt, modem lines, and the FIFO. */
+const ENABLES: readonly [readonly [number, number], ...(readonly [number, number])[]] = [
+  [1, 1],
+  [1, 2],
+  [1, 4],
+  [1, 8],
+  [1, 15],
+  [1, 0],
+  [4, 3],
+  [4, 8],
+  [4, 0x20],
+  [2, 0],
+  [2, 1],
+  [2, 7],
+  [2, 0xc1],
+];
+
 function enable(s: VfioSession): void {
   const file = serialFile(s);
   const port = s.random.below(2);
   if (file === undefined) return;
-  const [register, value] = s.random.pick([
-    [1, 1],
-    [1, 2],
-    [1, 4],
-    [1, 8],
-    [1, 15],
-    [1, 0],
-    [4, 3],
-    [4, 8],
-    [4, 0x20],
-    [2, 0],
-    [2, 1],
-    [2, 7],
-    [2, 0xc1],
-  ] as const);
+  const [register, value] = s.random.pick(ENABLES);
   s.machine.pwrite(file, `${port}:${register}`, port * REGION_SPAN + register, word(value, 1));
 }
 function transfer(s: VfioSession): void {

@@ -86,11 +86,12 @@ function setIrqs(s: VfioSession): void {
 
 function signal(s: VfioSession): void {
   const kind = s.random.pick(['unmask', 'io', 'io'] as const);
-  s.machine.write(s.event(kind), word(s.random.pick([1, 1, 2]), 8));
+  s.signal(s.event(kind));
 }
 
 /** Registers of edu that may be written at any time with anything. Its DMA is another step's, and its factorial. */
 const SAFE = [0x00, 0x04, 0x20, 0x24, 0x60, 0x60, 0x64, 0x0c, 0x78, 0xa0, 0xf_fff8];
+const BAR_SIZE = 0x10_0000;
 
 function ioeventfd(s: VfioSession): void {
   const { random } = s;
@@ -99,10 +100,14 @@ function ioeventfd(s: VfioSession): void {
   const flags = random.percent(92) ? random.pick([1, 2, 4, 4, 4, 8]) : random.pick([0, 3, 5, 15, 0x10, 0x14]);
   const odd = random.percent(90) ? 0 : random.below(8);
   const region = random.percent(88) ? 0 : random.pick([1, 6, 7, 8, 9]);
-  const place = random.percent(95) ? (random.pick(SAFE) ?? 0) + odd : random.pick([0x10_0000, 0xf_fffc, 0xf_ffff]);
+  const place = random.percent(95)
+    ? (random.pick(SAFE) ?? 0) + odd
+    : random.pick([BAR_SIZE, BAR_SIZE - 4, BAR_SIZE - 1]);
+  // What becomes of a write that is not aligned is the hardware's.
+  const aligned = place + 8 > BAR_SIZE ? place : place - (place % Math.max(flags & 15, 1));
   const values = {
     flags,
-    offset: BigInt(region * REGION_SPAN + place),
+    offset: BigInt(region * REGION_SPAN + aligned),
     data: BigInt(random.pick([0, 1, 0x100, 0x80, U32_MAX])),
     fd: s.eventFd('io'),
     reserved: random.percent(97) ? 0 : 1,
