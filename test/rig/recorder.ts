@@ -78,6 +78,9 @@ function describeCall(request: number, result: number, view: DataView, at: numbe
   }
   const op = IOCTLS.get(request);
   if (op === undefined || at + op.layout.size > view.byteLength) return `ioctl 0x${request.toString(16)} ${answer}`;
+  const size = view.getUint32(at, true);
+  // Shorter than any: somebody asks whether the call is there, and what lies behind is left from before.
+  if (size < op.minSize) return `${op.name} ${answer} size=${size}`;
   return `${op.name} ${answer} ${describeStruct(op.layout, view, at, nameOf)}`;
 }
 

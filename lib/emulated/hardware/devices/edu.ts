@@ -31,6 +31,7 @@ const INTERRUPT_AFTER_DMA = 4n;
 /** Where the buffer lies in addresses of the device. */
 const BUFFER = 0x40000n;
 const BUFFER_SIZE = 4096n;
+const PAGE_SIZE = 4096n;
 /** Address lines that it has, unless it is told otherwise: QEMU's `dma_mask`. */
 const ADDRESS_BITS = 28;
 
@@ -43,6 +44,18 @@ function factorial(of: number): number {
 
 function isInBuffer(address: bigint, count: bigint): boolean {
   return address >= BUFFER && count <= BUFFER_SIZE && address - BUFFER <= BUFFER_SIZE - count;
+}
+
+/** A transfer goes on behind a page that is refused: as pieces that lie in one page each. */
+function pages(start: bigint, count: bigint): { at: number; address: bigint; length: number }[] {
+  const pieces = [];
+  for (let at = 0n, length = 0n; at < count; at += length) {
+    const address = start + at;
+    const room = PAGE_SIZE - (address % PAGE_SIZE);
+    length = count - at < room ? count - at : room;
+    pieces.push({ at: Number(at), address, length: Number(length) });
+  }
+  return pieces;
 }
 
 export class EduDevice implements DeviceModel {
@@ -151,14 +164,18 @@ export class EduDevice implements DeviceModel {
   }
   #toMemory(source: bigint, destination: bigint, count: bigint): void {
     if (!isInBuffer(source, count)) return;
-    const from = Number(source - BUFFER);
-    this.#bus?.dmaWrite(destination & this.#mask, this.#buffer.slice(from, from + Number(count)));
+    for (const { at, address, length } of pages(destination & this.#mask, count)) {
+      const from = Number(source - BUFFER) + at;
+      this.#bus?.dmaWrite(address, this.#buffer.slice(from, from + length));
+    }
   }
   #fromMemory(source: bigint, destination: bigint, count: bigint): void {
     if (!isInBuffer(destination, count)) return;
-    // What is refused reads as zeros, on QEMU's bus.
-    const bytes = this.#bus?.dmaRead(source & this.#mask, Number(count)) ?? new Uint8Array(Number(count));
-    this.#buffer.set(bytes, Number(destination - BUFFER));
+    for (const { at, address, length } of pages(source & this.#mask, count)) {
+      // What is refused reads as zeros, on QEMU's bus.
+      const bytes = this.#bus?.dmaRead(address, length) ?? new Uint8Array(length);
+      this.#buffer.set(bytes, Number(destination - BUFFER) + at);
+    }
   }
 
   #raise(bits: number): void {
