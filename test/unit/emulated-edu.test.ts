@@ -190,6 +190,13 @@ describe('the emulated edu device', () => {
     iommufd.close();
   });
 
+  it('goes on behind a page that is refused', () => {
+    const bench = new Bench();
+    bench.memory.fill(7);
+    bench.transfer(0x2000n - 8n, BUFFER, 16n, 1n);
+    bench.transfer(BUFFER, 0n, 16n, 3n);
+    assert.deepEqual([...bench.memory.subarray(0, 16)], [...new Array(8).fill(7), ...new Array(8).fill(0)]);
+  });
   it('reads zeros where DMA is refused, and writes nothing', () => {
     const bench = new Bench();
     bench.memory.fill(7, 0, 16);

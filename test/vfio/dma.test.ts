@@ -99,6 +99,23 @@ vfioCases('vfio-dma', (test) => {
     assert.deepEqual(ram.read(0, SIZE), before);
     await checkBothWays(edu, ram);
   });
+  test('past-refused', 'a transfer goes on in the next page where one is not mapped', { needs }, async (t) => {
+    const { edu, nic, ioas, ram } = start(t);
+    const page = t.rig.seam.pageSize;
+    ioas.map(ram, { iova: IOVA + BigInt(page) });
+    nic.attach(ioas);
+    const bytes = pattern(HALF);
+    ram.write(page, bytes);
+    await edu.load(IOVA + BigInt(2 * page), HALF);
+    const refused = 100;
+    await edu.store(IOVA + BigInt(page - refused), HALF);
+    assert.deepEqual(ram.read(0, HALF - refused), bytes.slice(refused));
+    await edu.load(IOVA + BigInt(page - refused), HALF);
+    await edu.store(IOVA + BigInt(2 * page), HALF);
+    const expected = new Uint8Array(HALF);
+    expected.set(bytes.slice(refused), refused);
+    assert.deepEqual(ram.read(page, HALF), expected, 'what is refused reads as zeros');
+  });
   test('unmap', 'after an unmap the memory is out of reach at once', { needs }, async (t) => {
     const { edu, ioas, ram } = attached(t);
     const seen = { ram: t.memory(SIZE), iova: IOVA + 0x10_0000n };
