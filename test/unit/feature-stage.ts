@@ -1,4 +1,5 @@
 // A bound device whose VFIO_DEVICE_FEATURE a test answers, feature by feature.
+import diagnostics_channel from 'node:diagnostics_channel';
 import { VFIO_DEVICE_FEATURE, vfio_device_feature_flags, vfio_device_feature_index } from '../../lib/uapi/vfio.js';
 import type { Feature } from '../../lib/vfio/feature-call.js';
 import { agreeable, type DeviceStage, deviceStage } from './stage.js';
@@ -42,4 +43,15 @@ export function only(operation: 'get' | 'set', work: (call: FeatureCall) => numb
     if (call.operation !== operation) return EINVAL;
     return call.probe ? 0 : work(call);
   };
+}
+
+/** Runs once, inside the next call of this name. */
+export function during(syscall: string, work: () => void): () => void {
+  const listener = (message: unknown) => {
+    if ((message as { syscall: string }).syscall !== syscall) return;
+    diagnostics_channel.unsubscribe('iommufd:call', listener);
+    work();
+  };
+  diagnostics_channel.subscribe('iommufd:call', listener);
+  return () => diagnostics_channel.unsubscribe('iommufd:call', listener);
 }

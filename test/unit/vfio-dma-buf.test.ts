@@ -1,8 +1,7 @@
 // dma-bufs and their mappings on the stub seam: what is exported, what revokes, and set-ups that fail half-way.
 import assert from 'node:assert/strict';
-import diagnostics_channel from 'node:diagnostics_channel';
 import { IOMMU_HWPT_GET_DIRTY_BITMAP, IOMMU_IOAS_COPY, IOMMU_IOAS_MAP_FILE } from '../../lib/uapi/index.js';
-import { featureStage, only } from './feature-stage.js';
+import { during, featureStage, only } from './feature-stage.js';
 import { codeOf, leftovers, NOTHING } from './stage.js';
 
 const PAGE = 4096;
@@ -32,16 +31,6 @@ function exporting() {
     assert.deepEqual(leftovers(base.seam), NOTHING);
   };
   return { ...base, exports, ioas, bar, finish };
-}
-
-function during(syscall: string, work: () => void): () => void {
-  const listener = (message: unknown) => {
-    if ((message as { syscall: string }).syscall !== syscall) return;
-    diagnostics_channel.unsubscribe('iommufd:call', listener);
-    work();
-  };
-  diagnostics_channel.subscribe('iommufd:call', listener);
-  return () => diagnostics_channel.unsubscribe('iommufd:call', listener);
 }
 
 describe('dma-bufs', () => {

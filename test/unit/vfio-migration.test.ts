@@ -1,9 +1,8 @@
 // Migration on the stub seam: drivers that can be polled, that give data when they please, and set-ups that fail half-way.
 import assert from 'node:assert/strict';
-import diagnostics_channel from 'node:diagnostics_channel';
 import type { MigrationStream, MigrationTarget } from '../../lib/index.js';
 import { VFIO_MIG_GET_PRECOPY_INFO } from '../../lib/uapi/vfio.js';
-import { featureStage } from './feature-stage.js';
+import { during, featureStage } from './feature-stage.js';
 import { codeOf, codeOfAsync, leftovers, NOTHING, turn } from './stage.js';
 
 const EPERM = -1;
@@ -47,17 +46,6 @@ function migrating() {
     assert.deepEqual(leftovers(base.seam), NOTHING);
   };
   return { ...base, machine, info, stream, finish };
-}
-
-/** Runs once, inside the next call of this name. */
-function during(syscall: string, work: () => void): () => void {
-  const listener = (message: unknown) => {
-    if ((message as { syscall: string }).syscall !== syscall) return;
-    diagnostics_channel.unsubscribe('iommufd:call', listener);
-    work();
-  };
-  diagnostics_channel.subscribe('iommufd:call', listener);
-  return () => diagnostics_channel.unsubscribe('iommufd:call', listener);
 }
 
 describe('migration', () => {
