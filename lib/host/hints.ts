@@ -61,8 +61,8 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   MMIO: {
     EIO:
-      'the device has left memory space: its memory is off (config.enable({ memory: true })), or it is asleep, being reset, ' +
-      'or gone',
+      'the device did not take the access: its memory is off (config.enable({ memory: true })), or it is asleep, being reset, ' +
+      'or gone; or the register does not know this width (on arm64 that is an error too)',
   },
   fcntl: {
     EBADF: 'not an open file',

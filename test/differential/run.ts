@@ -90,9 +90,9 @@ function compare(kernel: Sequence, other: Sequence | undefined, shown: number): 
 type Options = ReturnType<typeof options>;
 
 const MACHINES = ['mock', 'vtd'] as const satisfies MachineName[];
-const COUNTS: Readonly<Record<MachineName, string>> = { mock: '300', vtd: '120' };
+const COUNTS: Readonly<Record<(typeof MACHINES)[number], string>> = { mock: '300', vtd: '120' };
 
-function machines(name: string | undefined): readonly MachineName[] {
+function machines(name: string | undefined): readonly (typeof MACHINES)[number][] {
   if (name === undefined) return MACHINES;
   const machine = MACHINES.find((one) => one === name);
   if (machine !== undefined) return [machine];
@@ -101,7 +101,11 @@ function machines(name: string | undefined): readonly MachineName[] {
 }
 
 /** Runs sequences in a machine and on the emulated kernel; answers whether they agree. */
-async function compareOn(machine: MachineName, kernel: string, { seed, count, replay, timeout }: Options) {
+async function compareOn(
+  machine: (typeof MACHINES)[number],
+  kernel: string,
+  { seed, count, replay, timeout }: Options,
+) {
   const which = replay === undefined ? ['--count', count ?? COUNTS[machine]] : ['--first', replay, '--count', '1'];
   const args = ['--machine', machine, '--seed', seed, ...which];
   const run = `IOMMUFD_RIG=kernel node ${path.relative(checkout, program)} ${args.join(' ')} --out /run/results/${OUT}\n`;

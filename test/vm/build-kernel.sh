@@ -2,25 +2,31 @@
 # Builds the kernel that the lanes boot, from Debian's kernel source package, and prints the image's path.
 # Cached outside the checkout, keyed by the source's version and the configuration, so that a change of either rebuilds.
 #
-#   build-kernel.sh [SUITE [SOURCE_PACKAGE]]
+#   build-kernel.sh [x86|arm64 [SUITE [SOURCE_PACKAGE]]]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/debian.sh"
-suite=${1:-trixie-backports} package=${2:-linux-source-7.3}
-config=$here/kernel-x86.config
+arch=${1:-x86} suite=${2:-trixie-backports} package=${3:-linux-source-7.3}
+config=$here/kernel-$arch.config
+case $arch in
+  x86) target=bzImage cross='' ;;
+  arm64) target=Image cross=aarch64-linux-gnu- ;;
+  *) echo "build-kernel.sh knows x86 and arm64, not $arch" >&2; exit 2 ;;
+esac
 
 suite_update "$suite"
 version=$(suite_version "$suite" "$package")
 [ -n "$version" ] || { echo "$package is not in $suite" >&2; exit 1; }
-key=$package-$version-$(sha256sum < "$config" | cut -c1-12)
-image=$cache/kernels/$key/bzImage
+name=$package-$version
+[ "$arch" = x86 ] || name+=-$arch
+image=$cache/kernels/$name-$(sha256sum < "$config" | cut -c1-12)/$target
 if [ -e "$image" ]; then echo "$image"; exit; fi
 
 exec 9> "$cache/build.lock"
 flock 9
 if [ -e "$image" ]; then echo "$image"; exit; fi
-echo "building $package $version (8 to 11 minutes on two cores)" >&2
-tree=$cache/build/$package-$version
+echo "building $package $version for $arch (8 to 11 minutes on two cores)" >&2
+tree=$cache/build/$package-$version out=$cache/build/$package-$version-$arch
 if [ ! -e "$tree/Makefile" ]; then
   rm -rf "$tree.deb" "$tree.part"
   suite_unpack "$suite" "$package" "$version" "$tree.deb"
@@ -29,18 +35,21 @@ if [ ! -e "$tree/Makefile" ]; then
   rm -rf "$tree.deb"
   mv "$tree.part" "$tree"
 fi
-mkdir -p "$(dirname "$image")"
+mkdir -p "$(dirname "$image")" "$out"
 log=$(dirname "$image")/build.log
 (
   cd "$tree"
-  make tinyconfig
-  scripts/kconfig/merge_config.sh -m .config "$config"
-  make olddefconfig
-  make -j"$(nproc)" bzImage
+  export ARCH=$arch CROSS_COMPILE=$cross
+  # Each architecture has a folder of its own, which works with a clean tree only.
+  if [ -e .config ]; then make mrproper; fi
+  make O="$out" tinyconfig
+  scripts/kconfig/merge_config.sh -O "$out" -m "$out/.config" "$config"
+  make O="$out" olddefconfig
+  make O="$out" -j"$(nproc)" "$target"
 ) > "$log" 2>&1 < /dev/null || { tail -n 30 "$log" >&2; echo "the kernel did not build: $log" >&2; exit 1; }
-cp "$tree/.config" "$(dirname "$image")/config"
+cp "$out/.config" "$(dirname "$image")/config"
 # The mock's private interface, which the suite's rig is checked against.
 cp "$tree/drivers/iommu/iommufd/iommufd_test.h" "$(dirname "$image")/"
-cp "$tree/arch/x86/boot/bzImage" "$image.part"
+cp "$out/arch/$arch/boot/$target" "$image.part"
 mv "$image.part" "$image"
 echo "$image"

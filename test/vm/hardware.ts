@@ -4,9 +4,10 @@ import path from 'node:path';
 
 /**
  * `mock`: no IOMMU but the kernel's own mock, and QEMU's edu device (at 0000:00:05.0) without any. `vtd`: an emulated Intel
- * IOMMU with edu behind it at the same place, and more devices.
+ * IOMMU with edu behind it at the same place, and more devices. `smmuv3`: an arm64 machine with an SMMUv3, and edu behind it
+ * at the same place.
  */
-export type MachineName = 'mock' | 'vtd';
+export type MachineName = 'mock' | 'vtd' | 'smmuv3';
 
 /** Bytes of the NVMe device's medium. */
 const DISK_SIZE = 16 << 20;
@@ -21,6 +22,7 @@ function rootPort(name: string, slot: number, ...devices: string[]): string[] {
 export function deviceOptions(machine: MachineName, folder: string): string[] {
   // Without an IOMMU it must reach wherever memory is: on its own it has 28 address bits.
   if (machine === 'mock') return ['-device', 'edu,addr=5,dma_mask=0xffffffffffffffff'];
+  if (machine === 'smmuv3') return ['-device', 'edu,addr=5'];
   const disk = path.join(folder, 'disk.raw');
   const fd = openSync(disk, 'w');
   ftruncateSync(fd, DISK_SIZE);
@@ -83,7 +85,11 @@ function mediated(): string {
   return MEDIATED.map(make).join('');
 }
 
+/** The addon of the machine's architecture in place of this one's, for as long as it runs. */
+const OTHER_ADDON = 'mount -o bind /run/results/addon /run/checkout/build/Release\n';
+
 /** Shell commands that set a machine's devices up, for VFIO to open. */
 export function setUp(machine: MachineName): string {
+  if (machine === 'smmuv3') return OTHER_ADDON + BIND;
   return machine === 'mock' ? ALLOW_NOIOMMU + BIND : BIND + VIRTUAL_FUNCTIONS + mediated();
 }

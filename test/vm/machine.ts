@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { deviceOptions, type MachineName } from './hardware.js';
+import { INITRD, type Platform, platformOf } from './platform.js';
 
 /** What the init script prints before and after the command. */
 const BEGIN = '@@@ begin';
@@ -19,6 +20,8 @@ export interface Boot {
   /** Huge pages of 2 MiB to reserve. */
   readonly hugePages?: number;
   readonly timeoutSeconds: number;
+  /** The ACPI table that stands in for the machine's own (arm64). */
+  readonly iort?: Uint8Array;
   /** Told each line the machine prints. */
   readonly onLine: (line: string) => void;
 }
@@ -37,17 +40,20 @@ function share(name: string, folder: string, readonly: boolean): string[] {
   return ['-fsdev', options, '-device', `virtio-9p-pci,fsdev=${name},mount_tag=${name}9p`];
 }
 
-function qemuArguments(boot: Boot, results: string): string[] {
+function qemuArguments(boot: Boot, platform: Platform, results: string): string[] {
+  const init = platform.prepare(results, path.join(results, 'init.sh'));
   const append = [
-    'console=ttyS0 quiet panic=-1 root=root9p rootfstype=9p',
+    `console=${platform.console} quiet panic=-1 root=root9p rootfstype=9p`,
     'rootflags=trans=virtio,version=9p2000.L,msize=524288,cache=loose ro',
-    `init=${path.join(results, 'init.sh')}`,
+    `init=${init}`,
     `hugepages=${boot.hugePages ?? 0}`,
   ].join(' ');
+  const initrd = path.join(results, INITRD);
   return [
-    ...['-M', 'q35,kernel-irqchip=split', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', '2G'],
+    ...platform.options,
     ...['-nographic', '-nodefaults', '-serial', 'stdio', '-no-reboot', '-kernel', boot.kernel, '-append', append],
-    ...share('root', '/', true),
+    ...(existsSync(initrd) ? ['-initrd', initrd] : []),
+    ...share('root', platform.root, true),
     ...share('checkout', boot.checkout, true),
     ...share('results', results, false),
     ...deviceOptions(boot.machine, results),
@@ -76,7 +82,8 @@ export async function boot(options: Boot, collect: readonly string[] = []): Prom
     writeFileSync(path.join(results, 'init.sh'), readFileSync(path.join(options.checkout, 'test/vm/init.sh')));
     chmodSync(path.join(results, 'init.sh'), 0o755);
     writeFileSync(path.join(results, 'command.sh'), options.command);
-    await run(qemuArguments(options, results), options);
+    const platform = platformOf(options.machine, options.iort);
+    await run(platform.program, qemuArguments(options, platform, results), options);
     const { status, dmesg = '', ...files } = readResults(results, ['status', 'dmesg', ...collect]);
     return { status: status === undefined ? undefined : Number(status), dmesg, files };
   } finally {
@@ -94,10 +101,10 @@ function between(onLine: (line: string) => void): (line: string) => void {
   };
 }
 
-function run(args: string[], { onLine: tell, timeoutSeconds }: Boot): Promise<void> {
+function run(program: string, args: string[], { onLine: tell, timeoutSeconds }: Boot): Promise<void> {
   const onLine = between(tell);
   return new Promise((resolve, reject) => {
-    const qemu = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const qemu = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     const timer = setTimeout(() => {
       tell(`the machine did not end within ${timeoutSeconds} seconds: stopped`);
       qemu.kill('SIGKILL');
@@ -112,7 +119,7 @@ function run(args: string[], { onLine: tell, timeoutSeconds }: Boot): Promise<vo
     qemu.on('error', (error) => {
       clearTimeout(timer);
       const missing = 'code' in error && error.code === 'ENOENT';
-      reject(missing ? new Error('qemu-system-x86_64 is not installed (Debian: qemu-system-x86)') : error);
+      reject(missing ? new Error(`${program} is not installed (Debian: qemu-system-x86)`) : error);
     });
     qemu.on('close', () => {
       clearTimeout(timer);

@@ -6,12 +6,14 @@ import { checkout } from './checkout.js';
 import { type MachineName, setUp } from './hardware.js';
 import { kernelImage } from './kernel.js';
 import { boot, complaints } from './machine.js';
+import { architectureOf } from './platform.js';
 import { CASES, type Choice, compareWithEmulated, countCases, quote, suiteCommand } from './suites.js';
 
 const USAGE = `options:
   --kernel IMAGE     boot this kernel image instead of building one
   --machine NAME     only this machine. mock: the kernel's mock IOMMU, and QEMU's edu device at 0000:00:05.0 without one,
-                     for test/conformance; vtd: edu and others behind an Intel IOMMU, for test/vfio
+                     for test/conformance; vtd: edu and others behind an Intel IOMMU, for test/vfio; smmuv3: arm64, edu
+                     behind an SMMUv3, for test/smmuv3. mock and vtd, one after the other, if none is named
   --grep TEXT        run only cases whose name contains TEXT; none is an error
   --results FILE     write a line of JSON a case there
   --compare          run the cases on the emulated host too, and tell every difference: outcome, errno, returned fields
@@ -38,10 +40,10 @@ function options() {
   }
 }
 
-const MACHINES = ['mock', 'vtd'] as const satisfies MachineName[];
+const MACHINES = ['mock', 'vtd', 'smmuv3'] as const satisfies MachineName[];
 
 function machines(name: string | undefined): readonly MachineName[] {
-  if (name === undefined) return MACHINES;
+  if (name === undefined) return ['mock', 'vtd'];
   const machine = MACHINES.find((one) => one === name);
   if (machine !== undefined) return [machine];
   console.error(`--machine must be ${MACHINES.join(' or ')}, not ${name}\n${USAGE}`);
@@ -51,6 +53,25 @@ function machines(name: string | undefined): readonly MachineName[] {
 interface Lane {
   readonly kernel: string;
   readonly timeoutSeconds: number;
+  readonly iort?: Uint8Array;
+}
+
+const IORT = 'iort.hex';
+const READ_IORT = `fs.writeFileSync('/run/results/${IORT}', fs.readFileSync('/sys/firmware/acpi/tables/IORT', 'hex'))`;
+
+/** QEMU's own IORT, which the machine itself tells: it takes a boot. */
+async function readIort(lane: Lane): Promise<Uint8Array> {
+  const machine = 'smmuv3';
+  const command = `node -e "${READ_IORT}"\n`;
+  const result = await boot({ ...lane, machine, checkout, command, onLine: (line) => console.error(line) }, [IORT]);
+  const table = result.files[IORT];
+  if (table === undefined) throw new Error('the arm64 machine did not tell its IORT');
+  return Buffer.from(table, 'hex');
+}
+
+async function laneOf(machine: MachineName, kernel: string | undefined, timeoutSeconds: number): Promise<Lane> {
+  const lane = { kernel: kernel ?? kernelImage(checkout, architectureOf(machine)), timeoutSeconds };
+  return architectureOf(machine) === 'arm64' ? { ...lane, iort: await readIort(lane) } : lane;
 }
 
 /** Boots a machine and runs a command in it; answers whether all went well, and what the suite noted. */
@@ -92,7 +113,7 @@ async function runSuites(names: readonly MachineName[], lane: Lane, values: Retu
 async function main(): Promise<number> {
   const { values, positionals } = options();
   const names = machines(values.machine);
-  const lane: Lane = { kernel: values.kernel ?? kernelImage(checkout), timeoutSeconds: Number(values.timeout) };
+  const lane = await laneOf(names[0] ?? 'mock', values.kernel, Number(values.timeout));
   if (values.program === undefined) return (await runSuites(names, lane, values)) ? 0 : 1;
   const command = `node ${[values.program, ...positionals].map(quote).join(' ')}\n`;
   const { well } = await runIn(names.length === 1 ? (names[0] ?? 'mock') : 'mock', command, lane);

@@ -14,6 +14,7 @@ export const CASES = 'cases.jsonl';
 const SUITES: Readonly<Record<MachineName, string>> = {
   mock: 'test/conformance/**/*.test.js',
   vtd: 'test/vfio/**/*.test.js',
+  smmuv3: 'test/smmuv3/**/*.test.js',
 };
 
 export interface Choice {
