@@ -2,6 +2,7 @@
 // of what uses this package, on any system: everything is in this process, and several hosts do not know each other.
 import { deviceSpec, type EmulatedDeviceOptions } from './emulated/device-options.js';
 import { EmulatedDevice } from './emulated/emulated-device.js';
+import { MACHINES, type MachineName } from './emulated/hardware/platforms.js';
 import { inspectMachine, type MachineState } from './emulated/inspect.js';
 import { Machine, type PluggedDevice } from './emulated/machine.js';
 import { PAGE_SIZE } from './emulated/memory/backing.js';
@@ -26,12 +27,17 @@ export type {
   ModelBar,
   ModelInterrupts,
 } from './emulated/hardware/pci/model.js';
+export type { TlbEntryState } from './emulated/hardware/platform.js';
 export type { IommufdState, MachineState, MappingState, ObjectState } from './emulated/inspect.js';
 export { mock } from './emulated/mock-options.js';
 
 export interface EmulatedHostOptions {
-  /** What machine: `selftest` is Linux's own mock IOMMU (CONFIG_IOMMUFD_TEST), IOMMU_TEST_CMD included. */
-  readonly machine?: 'selftest';
+  /**
+   * What machine: which IOMMU its devices are behind. `arm-smmuv3`: Arm's SMMUv3 with nested page tables in the guest's
+   * memory; `tegra241-cmdqv`: the same with command queues for guests (vQUEUE); `intel-vtd`: Intel's VT-d in scalable mode;
+   * `selftest`: Linux's own mock IOMMU (CONFIG_IOMMUFD_TEST), IOMMU_TEST_CMD included. `selftest` if left out.
+   */
+  readonly machine?: MachineName;
   /** One device at 0000:01:00.0 if left out. */
   readonly devices?: readonly EmulatedDeviceOptions[];
   readonly memory?: {
@@ -82,12 +88,12 @@ function makeMachine(options: EmulatedHostOptions): Machine {
   const { hugePageSizes = [] } = memory;
   if (!Array.isArray(hugePageSizes)) throw invalidType('hugePageSizes', 'an array', hugePageSizes);
   checkOptions(limits, ['lockedMemory', 'openFiles', 'privileged'], 'limits');
-  oneOf(options.machine ?? 'selftest', ['selftest'], 'machine');
   const specs = devices.map(deviceSpec);
   const names = specs.map(({ name }) => name);
   if (new Set(names).size < names.length) throw outOfRange('devices', 'at addresses that differ', names.join(', '));
   const privileged = toBoolean(limits.privileged, 'privileged', true);
   return new Machine({
+    name: oneOf(options.machine ?? 'selftest', MACHINES, 'machine'),
     devices: specs,
     memorySize: memorySize(memory.size),
     scatter: toBoolean(memory.scatter, 'scatter', false),
@@ -125,8 +131,8 @@ export class EmulatedHost extends Host {
    */
   device(address: string): EmulatedDevice {
     const { fn } = this.#pluggedAt(address);
-    const mock = this.#machine.mockAt(address);
-    if (mock !== undefined) return new EmulatedDevice(mock, fn);
+    const endpoint = this.#machine.endpointAt(address);
+    if (endpoint !== undefined) return new EmulatedDevice(endpoint, fn);
     throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `the device at ${address} has no IOMMU to do DMA through`);
   }
   #pluggedAt(address: string): PluggedDevice {
@@ -165,11 +171,11 @@ export class EmulatedHost extends Host {
     if (device.destroyed) throw destroyed(`device ${device.id}`);
     const { iommufd } = device;
     const isHere = hostSeam(iommufd.host) === this.#machine.seam;
-    const mock = isHere ? this.#machine.mockOf(this.#machine.files.get(iommufd.fd), device.id) : undefined;
-    if (mock === undefined) {
+    const endpoint = isHere ? this.#machine.endpointOf(this.#machine.files.get(iommufd.fd), device.id) : undefined;
+    if (endpoint === undefined) {
       throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'this device is not bound on this host, or has no IOMMU');
     }
-    return new EmulatedDevice(mock, this.#machine.deviceAt(mock.name)?.fn);
+    return new EmulatedDevice(endpoint, this.#machine.deviceAt(endpoint.name)?.fn);
   }
 
   /**

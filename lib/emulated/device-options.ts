@@ -23,6 +23,16 @@ export interface EmulatedPciDeviceOptions {
   readonly dirtyTracking?: boolean;
   /** Whether it has PASIDs (20 bits); false if left out. */
   readonly pasid?: boolean;
+  /**
+   * Whether it keeps translations of its own (PCI ATS), which must be invalidated with those of the IOMMU; false if left
+   * out.
+   */
+  readonly ats?: boolean;
+  /**
+   * Whether it waits for a fault to be mended where its page table has a fault queue: by stalls on an SMMUv3, by page
+   * requests (PCI PRI) on VT-d. See `EmulatedDevice.dmaReadAsync`. False if left out.
+   */
+  readonly recoverableFaults?: boolean;
   /** False for one without an IOMMU, which reaches all of memory (VFIO's noiommu mode); true if left out. */
   readonly iommu?: boolean;
   /** The number of its IOMMU group, 0 to 65535: devices with the same one share it. One of its own if left out. */
@@ -46,6 +56,8 @@ export interface PciDeviceSpec {
   readonly name: string;
   readonly dirtyTracking: boolean;
   readonly pasid: boolean;
+  readonly ats: boolean;
+  readonly stall: boolean;
   readonly iommu: boolean;
   readonly group: number | undefined;
   readonly parts: FunctionSpec;
@@ -81,8 +93,19 @@ function mediatedSpec(options: EmulatedMediatedDeviceOptions): MediatedDeviceSpe
   return { kind: 'mediated', name: uuid, ports };
 }
 
+const PCI_OPTIONS = [
+  'address',
+  'model',
+  'dirtyTracking',
+  'pasid',
+  'ats',
+  'recoverableFaults',
+  'iommu',
+  'iommuGroup',
+] as const satisfies (keyof EmulatedPciDeviceOptions)[];
+
 function pciSpec(options: EmulatedPciDeviceOptions): PciDeviceSpec {
-  checkOptions(options, ['address', 'model', 'dirtyTracking', 'pasid', 'iommu', 'iommuGroup'], 'devices[]');
+  checkOptions(options, PCI_OPTIONS, 'devices[]');
   const { address, model, iommuGroup } = options;
   if (typeof address !== 'string') throw invalidType('address', 'a PCI address', address);
   if (!PCI_ADDRESS.test(address)) throw outOfRange('address', "a PCI address ('0000:01:00.0')", address);
@@ -96,6 +119,8 @@ function pciSpec(options: EmulatedPciDeviceOptions): PciDeviceSpec {
     name: address,
     dirtyTracking: toBoolean(options.dirtyTracking, 'dirtyTracking', true),
     ...{ pasid, iommu },
+    ats: toBoolean(options.ats, 'ats', false),
+    stall: toBoolean(options.recoverableFaults, 'recoverableFaults', false),
     group: iommuGroup === undefined ? undefined : toNumber(iommuGroup, 'iommuGroup', 0, 0xffff),
     parts: functionSpec(toModel(model, iommu), pasid && iommu),
   };

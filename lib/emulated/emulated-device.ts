@@ -1,8 +1,8 @@
 // A device of an emulated machine from its own side: what it does to memory, and what it reports.
-import { checkOptions, toBytes, toSize, toU32, toU64, type U64 } from '../host/arguments.js';
+import { checkOptions, toBoolean, toBytes, toSize, toU32, toU64, type U64 } from '../host/arguments.js';
 import { IommufdError, outOfRange } from '../host/errors.js';
+import type { Endpoint } from './hardware/endpoint.js';
 import type { ModelFunction } from './hardware/pci/function.js';
-import type { MockDevice } from './hardware/selftest/mock-device.js';
 
 export interface DmaOptions {
   /** Which of its address spaces the device uses, 32 bits; 0, its own, if left out. */
@@ -29,21 +29,28 @@ function toPasid(options: DmaOptions): number {
   return options.pasid === undefined ? 0 : toU32(options.pasid, 'pasid');
 }
 
+function toRead(iova: U64, length: number, options: DmaOptions) {
+  const from = toU64(iova, 'iova');
+  const size = toSize(length, 'length');
+  if (size > LONGEST) throw outOfRange('length', `at most ${LONGEST}`, length);
+  return { from, bytes: new Uint8Array(size), pasid: toPasid(options) };
+}
+
 /** A device that does DMA through the emulated IOMMU, as far as its driver let it. */
 export class EmulatedDevice {
-  readonly #mock: MockDevice;
+  readonly #endpoint: Endpoint;
   /** Undefined for a device that IOMMU_TEST_CMD made. */
   readonly #fn: ModelFunction | undefined;
 
   /** Not for callers: use `host.device` or `host.deviceOf`. */
-  constructor(mock: MockDevice, fn: ModelFunction | undefined) {
-    this.#mock = mock;
+  constructor(endpoint: Endpoint, fn: ModelFunction | undefined) {
+    this.#endpoint = endpoint;
     this.#fn = fn;
   }
 
   /** Its PCI address; 'iommufd_mock0' and so on for one that IOMMU_TEST_CMD made. */
   get name(): string {
-    return this.#mock.name;
+    return this.#endpoint.name;
   }
 
   /**
@@ -53,11 +60,8 @@ export class EmulatedDevice {
    * TypeError, RangeError
    */
   dmaRead(iova: U64, length: number, options: DmaOptions = {}): Uint8Array {
-    const from = toU64(iova, 'iova');
-    const size = toSize(length, 'length');
-    if (size > LONGEST) throw outOfRange('length', `at most ${LONGEST}`, length);
-    const bytes = new Uint8Array(size);
-    const result = this.#mock.dmaRead(from, bytes, toPasid(options));
+    const { from, bytes, pasid } = toRead(iova, length, options);
+    const result = this.#endpoint.dmaRead(from, bytes, pasid);
     if (result < 0) throw new IommufdError('DMA read', result, { device: this.name, iova: from, length });
     return bytes;
   }
@@ -73,18 +77,56 @@ export class EmulatedDevice {
     const bytes = toBytes(data, 'data');
     const pasid = toPasid(options);
     if (pasid === 0) this.#fn?.wrote(to, bytes.length);
-    const result = this.#mock.dmaWrite(to, bytes, pasid);
+    const result = this.#endpoint.dmaWrite(to, bytes, pasid);
     if (result < 0) throw new IommufdError('DMA write', result, { device: this.name, iova: to, length: bytes.length });
   }
 
   /**
-   * Makes the IOMMU report an event about this device to its vIOMMU's event queue. Where the queue is full it is lost, and
-   * the queue tells so.
+   * `dmaRead` by hardware that waits: where an access faults, and its page table has a fault queue, that gets a page
+   * request, and the access is tried again when it is answered. Takes a device with `recoverableFaults`; any other one does
+   * not wait.
+   * @throws as dmaRead; EFAULT also where the request was answered as invalid
+   */
+  async dmaReadAsync(iova: U64, length: number, options: DmaOptions = {}): Promise<Uint8Array> {
+    const { from, bytes, pasid } = toRead(iova, length, options);
+    const result = await this.#endpoint.access(from, bytes, false, pasid);
+    if (result < 0) throw new IommufdError('DMA read', result, { device: this.name, iova: from, length });
+    return bytes;
+  }
+
+  /**
+   * `dmaWrite` by hardware that waits, as `dmaReadAsync` does.
+   * @throws as dmaWrite; EFAULT also where the request was answered as invalid
+   */
+  async dmaWriteAsync(iova: U64, data: Uint8Array, options: DmaOptions = {}): Promise<void> {
+    const to = toU64(iova, 'iova');
+    const bytes = toBytes(data, 'data').slice();
+    const pasid = toPasid(options);
+    if (pasid === 0) this.#fn?.wrote(to, bytes.length);
+    const result = await this.#endpoint.access(to, bytes, true, pasid);
+    if (result < 0) throw new IommufdError('DMA write', result, { device: this.name, iova: to, length: bytes.length });
+  }
+
+  /**
+   * Whether it answers when the IOMMU tells it to forget the translations it keeps (PCI ATS). With false it is broken: who
+   * invalidates them waits until time is up, and gets an error. True at first.
+   * @throws TypeError
+   */
+  get answersInvalidations(): boolean {
+    return this.#endpoint.answersInvalidations;
+  }
+  set answersInvalidations(answers: boolean) {
+    this.#endpoint.answersInvalidations = toBoolean(answers, 'answersInvalidations', true);
+  }
+
+  /**
+   * Makes the mock IOMMU report an event about this device to its vIOMMU's event queue. Where the queue is full it is lost,
+   * and the queue tells so. On other machines events come of what the device does: an access that faults.
    * @throws IommufdError ENOENT (not attached through a vIOMMU, or its virtual id there is 0), EOPNOTSUPP (no queue for
-   * such events), ENOMEM (see `failAllocation`: the event is lost)
+   * such events; any other machine than `selftest`), ENOMEM (see `failAllocation`: the event is lost)
    */
   raiseEvent(): void {
-    const result = this.#mock.raiseEvent();
+    const result = this.#endpoint.raiseEvent();
     if (result < 0) throw new IommufdError('vEVENT', result, { device: this.name });
   }
 
@@ -104,7 +146,7 @@ export class EmulatedDevice {
   requestPage(options: PageRequestOptions): void {
     checkOptions(options, ['address', 'pasid', 'group', 'perm']);
     const { pasid = 0, group = 0, perm = 1 } = options;
-    this.#mock.requestPage({
+    this.#endpoint.requestPage({
       address: toU64(options.address, 'address'),
       pasid: toU32(pasid, 'pasid'),
       hasPasid: pasid !== 0,

@@ -1,4 +1,5 @@
 // A look at an emulated machine that nothing on it notices: what a test wants to know after a step.
+import type { TlbEntryState } from './hardware/platform.js';
 import { Ioas } from './kernel/ioas.js';
 import type { IommufdFile } from './kernel/iommufd-file.js';
 import type { Machine } from './machine.js';
@@ -42,6 +43,8 @@ export interface MachineState {
   readonly charged: { readonly user: number; readonly mm: number };
   /** Every open /dev/iommu, in the order of opening. */
   readonly iommufds: readonly IommufdState[];
+  /** Translations by guests' own page tables that hardware keeps until they are invalidated. */
+  readonly tlb: readonly TlbEntryState[];
 }
 
 function inspectIommufd({ context }: IommufdFile): IommufdState {
@@ -65,5 +68,6 @@ export function inspectMachine(machine: Machine): MachineState {
     memory: machine.physical.used,
     charged: { ...machine.process.charged },
     iommufds: [...machine.iommufds].map(inspectIommufd),
+    tlb: machine.platform.tlb(),
   };
 }

@@ -1,11 +1,13 @@
 // An emulated machine put together: memory, a kernel, the process that calls it, and the hardware that was asked for.
 import type { DeviceSpec, MediatedDeviceSpec, PciDeviceSpec } from './device-options.js';
+import { type Endpoint, isEndpoint } from './hardware/endpoint.js';
 import { NoiommuDevice } from './hardware/noiommu.js';
 import { physicalDma, translatedDma } from './hardware/pci/dma-port.js';
 import { Firmware } from './hardware/pci/firmware.js';
 import { ModelFunction } from './hardware/pci/function.js';
-import { SelftestMachine } from './hardware/selftest/machine.js';
-import { MockDevice } from './hardware/selftest/mock-device.js';
+import type { Platform } from './hardware/platform.js';
+import { type MachineName, makePlatform } from './hardware/platforms.js';
+import { IommufdDevice } from './kernel/device.js';
 import type { IommuDevice } from './kernel/driver.js';
 import type { OpenFile } from './kernel/file.js';
 import type { IommuGroup } from './kernel/iommu-group.js';
@@ -27,6 +29,7 @@ import { EmulatedSeam } from './process/seam.js';
 import { addMediatedDevice, addPciDevice, addVfioEntry, removeVfioEntry, type VfioEntry } from './sysfs.js';
 
 export interface MachineSpec {
+  readonly name: MachineName;
   readonly devices: readonly DeviceSpec[];
   /** Bytes. */
   readonly memorySize: number;
@@ -58,7 +61,8 @@ export class Machine {
   readonly process: Process;
   readonly files: FdTable;
   readonly seam: EmulatedSeam;
-  readonly selftest: SelftestMachine;
+  /** The IOMMU that devices are behind. */
+  readonly platform: Platform;
   /** Every open /dev/iommu, in the order of opening. */
   readonly iommufds = new Set<IommufdFile>();
   readonly plugged: readonly PluggedDevice[];
@@ -76,8 +80,8 @@ export class Machine {
     const memory = new LocalAddressSpace();
     this.process = new Process(memory, this.files, spec.rights);
     this.#addNodes(this.#filesystem);
-    this.selftest = new SelftestMachine(this.kernel);
-    this.#groups = new Groups(spec.devices, this.selftest.iommu.blocked);
+    this.platform = makePlatform(spec.name, this.kernel);
+    this.#groups = new Groups(spec.devices, this.platform.blocked);
     this.plugged = this.#plugAll(spec.devices);
     const { physical, files } = this;
     const { hugePageSizes } = spec;
@@ -112,7 +116,7 @@ export class Machine {
     const { name } = spec;
     const group = this.#groups.of(spec);
     const dev = this.#makeDevice(spec, group?.group);
-    const dma = dev instanceof MockDevice ? translatedDma(dev) : physicalDma(this.physical);
+    const dma = isEndpoint(dev) ? translatedDma(dev) : physicalDma(this.physical);
     const fn = new ModelFunction(spec.parts, {
       address: name,
       dev,
@@ -130,9 +134,8 @@ export class Machine {
     const entryName = `${spec.iommu ? '' : 'noiommu-'}vfio${minor}`;
     return this.#plug({ name, node, fn, driver }, { name: entryName, minor, bus: 'pci', driver: 'vfio-pci' });
   }
-  #makeDevice({ name, dirtyTracking, pasid, iommu }: PciDeviceSpec, group: IommuGroup | undefined): IommuDevice {
-    if (!iommu) return new NoiommuDevice(name);
-    return this.selftest.createDevice({ name, noDirty: !dirtyTracking, pasid, group });
+  #makeDevice(spec: PciDeviceSpec, group: IommuGroup | undefined): IommuDevice {
+    return spec.iommu ? this.platform.createDevice({ ...spec, group }) : new NoiommuDevice(spec.name);
   }
   #plugMediated({ name, ports }: MediatedDeviceSpec, minor: number): PluggedDevice {
     addMediatedDevice(this.#filesystem, name, `mtty-${ports}`);
@@ -169,13 +172,14 @@ export class Machine {
   deviceAt(name: string): PluggedDevice | undefined {
     return this.plugged.find((device) => device.name === name);
   }
-  /** The mock device that is plugged in at an address. */
-  mockAt(address: string): MockDevice | undefined {
+  /** What is plugged in at an address, as its IOMMU has it; undefined for what is behind none. */
+  endpointAt(address: string): Endpoint | undefined {
     const dev = this.deviceAt(address)?.node.dev;
-    return dev instanceof MockDevice ? dev : undefined;
+    return dev !== undefined && isEndpoint(dev) ? dev : undefined;
   }
-  /** The mock device that an open /dev/iommu knows by this id. */
-  mockOf(file: OpenFile | undefined, id: number): MockDevice | undefined {
-    return file instanceof IommufdFile ? this.selftest.deviceById(file.context, id) : undefined;
+  /** The device that an open /dev/iommu knows by this id. */
+  endpointOf(file: OpenFile | undefined, id: number): Endpoint | undefined {
+    const dev = file instanceof IommufdFile ? file.context.objects.get(id, IommufdDevice)?.dev : undefined;
+    return dev !== undefined && isEndpoint(dev) ? dev : undefined;
   }
 }

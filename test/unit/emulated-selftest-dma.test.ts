@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { deviceSpec } from '../../lib/emulated/device-options.js';
 import { DirtyPages, GRANULE } from '../../lib/emulated/hardware/selftest/dirty-pages.js';
+import { MockDevice } from '../../lib/emulated/hardware/selftest/mock-device.js';
 import { Machine } from '../../lib/emulated/machine.js';
 import { Host } from '../../lib/host-object.js';
 import type { DmaMemory, HwptPaging } from '../../lib/index.js';
@@ -16,6 +17,7 @@ const EFAULT = -14;
 
 function makeMachine(scatter: boolean): Machine {
   return new Machine({
+    name: 'selftest',
     devices: [deviceSpec({ address: ADDRESS })],
     memorySize: 256 * 2 ** 20,
     scatter,
@@ -50,8 +52,8 @@ function stage(options: { scatter?: boolean; hugePages?: boolean } = {}) {
   const device = nic.bind(iommufd);
   const ioas = iommufd.allocIoas();
   ioas.hugePages = options.hugePages ?? true;
-  const mock = machine.mockAt(ADDRESS);
-  assert(mock !== undefined);
+  const mock = machine.endpointAt(ADDRESS);
+  assert(mock instanceof MockDevice);
   return { machine, memory, device, ioas, mock };
 }
 

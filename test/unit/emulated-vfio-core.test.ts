@@ -33,7 +33,7 @@ function ioas(stage: CoreStage): number {
 function device({ mediated = false, pasid = false, bound = true } = {}) {
   const stage = coreStage();
   const driver = new FakeDriver();
-  const dev = mediated ? undefined : stage.selftest.createDevice({ name: 'nic', noDirty: false, pasid });
+  const dev = mediated ? undefined : stage.selftest.createDevice({ name: 'nic', dirtyTracking: true, pasid });
   const node = stage.node(dev, driver);
   const file = stage.open(node);
   const bind = (flags = 0, iommufd = stage.iommufdFd) => stage.call(file, BIND, { flags, iommufd });

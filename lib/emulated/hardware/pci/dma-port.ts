@@ -1,6 +1,6 @@
 // How a device's DMA leaves it: through the IOMMU it is behind, or to physical memory where it is behind none.
 import type { PhysicalMemory } from '../../memory/physical.js';
-import type { MockDevice } from '../selftest/mock-device.js';
+import type { Endpoint } from '../endpoint.js';
 import type { BusPageRequest } from './model.js';
 
 export interface DmaPort {
@@ -10,13 +10,13 @@ export interface DmaPort {
   requestPage(request: BusPageRequest): void;
 }
 
-/** Through the mock IOMMU. */
-export function translatedDma(mock: MockDevice): DmaPort {
+/** Through the IOMMU that the device is behind. */
+export function translatedDma(endpoint: Endpoint): DmaPort {
   return {
-    read: (iova, into, pasid) => mock.dmaRead(iova, into, pasid) >= 0,
-    write: (iova, from, pasid) => mock.dmaWrite(iova, from, pasid) >= 0,
+    read: (iova, into, pasid) => endpoint.dmaRead(iova, into, pasid) >= 0,
+    write: (iova, from, pasid) => endpoint.dmaWrite(iova, from, pasid) >= 0,
     requestPage: ({ address, pasid = 0, group = 0, perm = 1 }) =>
-      mock.requestPage({ address, pasid, hasPasid: pasid !== 0, group, perm, last: true }),
+      endpoint.requestPage({ address, pasid, hasPasid: pasid !== 0, group, perm, last: true }),
   };
 }
 

@@ -1,9 +1,10 @@
 // The machine `selftest`: a mock IOMMU whose devices are made, attached and looked at through IOMMU_TEST_CMD, as on a
 // kernel with CONFIG_IOMMUFD_TEST.
 import { IommufdDevice } from '../../kernel/device.js';
-import type { IommuGroup } from '../../kernel/iommu-group.js';
+import type { Domain } from '../../kernel/driver.js';
 import type { IommufdContext } from '../../kernel/iommufd-file.js';
 import type { Kernel } from '../../kernel/kernel.js';
+import type { EndpointOptions, Platform } from '../platform.js';
 import { SelftestIommu } from './iommu.js';
 import { MockDevice } from './mock-device.js';
 import { prepareCopy } from './nth-area.js';
@@ -12,18 +13,10 @@ import { IOMMU_TEST_CMD, mock_flags_device } from './uapi.js';
 
 const FLAGS = mock_flags_device.values;
 
-/** What a device is like that is there from the start. */
-export interface MockDeviceOptions {
-  readonly name: string;
-  /** Its IOMMU cannot track dirty pages. */
-  readonly noDirty: boolean;
-  /** It has PASIDs (20 bits). */
-  readonly pasid: boolean;
-  /** Who it shares its group with; a group of its own if left out. */
-  readonly group?: IommuGroup | undefined;
-}
+/** What the mock knows of a device. */
+type MockOptions = Pick<EndpointOptions, 'name' | 'dirtyTracking' | 'pasid' | 'group'>;
 
-export class SelftestMachine {
+export class SelftestMachine implements Platform {
   readonly iommu: SelftestIommu;
   /** Names of devices that IOMMU_TEST_CMD made. */
   readonly #names = new Set<string>();
@@ -40,9 +33,17 @@ export class SelftestMachine {
     };
   }
 
+  get blocked(): Domain {
+    return this.iommu.blocked;
+  }
+  /** Nothing is kept: the mock's IOTLB of four entries is a page table's own. */
+  tlb(): readonly [] {
+    return [];
+  }
+
   /** A device that is there from the start. */
-  createDevice({ name, noDirty, pasid, group }: MockDeviceOptions): MockDevice {
-    const flags = (noDirty ? FLAGS.MOCK_FLAGS_DEVICE_NO_DIRTY : 0) | (pasid ? FLAGS.MOCK_FLAGS_DEVICE_PASID : 0);
+  createDevice({ name, dirtyTracking, pasid, group }: MockOptions): MockDevice {
+    const flags = (dirtyTracking ? 0 : FLAGS.MOCK_FLAGS_DEVICE_NO_DIRTY) | (pasid ? FLAGS.MOCK_FLAGS_DEVICE_PASID : 0);
     return new MockDevice(this.kernel, this.iommu, name, flags, group);
   }
 

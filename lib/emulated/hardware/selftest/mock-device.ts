@@ -4,6 +4,7 @@ import type { Domain, Iommu, IommuDevice, PageRequest } from '../../kernel/drive
 import { IommuGroup, NO_PASID } from '../../kernel/iommu-group.js';
 import type { Kernel } from '../../kernel/kernel.js';
 import { forgetPageRequests, reportPageRequest } from '../../kernel/page-requests.js';
+import type { Endpoint } from '../endpoint.js';
 import { dmaRead, dmaWrite } from './dma.js';
 import type { SelftestPagingDomain } from './paging-domain.js';
 import { iommu_test_numbers, iommu_viommu_event_selftest, mock_flags_device, mock_iommu, mock_limits } from './uapi.js';
@@ -23,12 +24,13 @@ export interface MockDomain extends Domain {
   readonly tracksDirty: boolean;
 }
 
-export class MockDevice implements IommuDevice {
+export class MockDevice implements Endpoint {
   readonly group: IommuGroup;
   readonly maxPasids: number;
   readonly reservedRegions = [];
   readonly pciPasid = undefined;
   partialRequests: PageRequest[] | undefined;
+  answersInvalidations = true;
   readonly cache = new Uint32Array(mock_limits.values.MOCK_DEV_CACHE_NUM).fill(NUMBERS.IOMMU_TEST_DEV_CACHE_DEFAULT);
   readonly #kernel: Kernel;
   readonly #flags: number;
@@ -132,6 +134,10 @@ export class MockDevice implements IommuDevice {
   /** Writes memory as the device; -EFAULT where the IOVAs are not mapped, or not to be written. */
   dmaWrite(iova: bigint, from: Uint8Array, pasid = NO_PASID): number {
     return dmaWrite(this.#kernel.physical, this.#tables.get(pasid), iova, from);
+  }
+  /** Nothing that the mock faults on is ever mended. */
+  async access(iova: bigint, bytes: Uint8Array, write: boolean, pasid: number): Promise<number> {
+    return write ? this.dmaWrite(iova, bytes, pasid) : this.dmaRead(iova, bytes, pasid);
   }
 }
 
