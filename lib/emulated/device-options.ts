@@ -110,6 +110,8 @@ function pciSpec(options: EmulatedPciDeviceOptions): PciDeviceSpec {
   if (typeof address !== 'string') throw invalidType('address', 'a PCI address', address);
   if (!PCI_ADDRESS.test(address)) throw outOfRange('address', "a PCI address ('0000:01:00.0')", address);
   const pasid = toBoolean(options.pasid, 'pasid', false);
+  const ats = toBoolean(options.ats, 'ats', false);
+  const stall = toBoolean(options.recoverableFaults, 'recoverableFaults', false);
   const iommu = toBoolean(options.iommu, 'iommu', true);
   if (iommuGroup !== undefined && !iommu) {
     throw outOfRange('iommuGroup', 'left out for a device without an IOMMU', iommuGroup);
@@ -119,10 +121,13 @@ function pciSpec(options: EmulatedPciDeviceOptions): PciDeviceSpec {
     name: address,
     dirtyTracking: toBoolean(options.dirtyTracking, 'dirtyTracking', true),
     ...{ pasid, iommu },
-    ats: toBoolean(options.ats, 'ats', false),
-    stall: toBoolean(options.recoverableFaults, 'recoverableFaults', false),
+    ...{ ats, stall },
     group: iommuGroup === undefined ? undefined : toNumber(iommuGroup, 'iommuGroup', 0, 0xffff),
-    parts: functionSpec(toModel(model, iommu), pasid && iommu),
+    parts: functionSpec(toModel(model, iommu), {
+      pasid: pasid && iommu,
+      ats: ats && iommu,
+      pri: ats && stall && iommu,
+    }),
   };
 }
 
@@ -137,8 +142,15 @@ function toModel(model: EmulatedPciDeviceOptions['model'], iommu: boolean): Devi
   throw invalidType('model', expected, model);
 }
 
+/** What a function has because of the IOMMU it is behind: only PCI Express has room to tell of it. */
+interface BehindIommu {
+  readonly pasid: boolean;
+  readonly ats: boolean;
+  readonly pri: boolean;
+}
+
 /** Reads what a model says about itself. */
-function functionSpec(model: DeviceModel, hasPasids: boolean): FunctionSpec {
+function functionSpec(model: DeviceModel, has: BehindIommu): FunctionSpec {
   for (const method of ['connect', 'read', 'write'] as const) {
     if (typeof model[method] !== 'function') throw invalidType(`model.${method}`, 'a function', model[method]);
   }
@@ -150,12 +162,12 @@ function functionSpec(model: DeviceModel, hasPasids: boolean): FunctionSpec {
   }
   const spec = {
     ...{ model, identity: toIdentity(model.identity), bars, intx, msi, msix },
-    // PASIDs are told of in a part of configuration space that only PCI Express has.
-    pcie: toBoolean(model.pcie, 'model.pcie', false) || hasPasids,
+    pcie: toBoolean(model.pcie, 'model.pcie', false) || has.pasid || has.ats,
     resettable: toBoolean(model.resettable, 'model.resettable', false),
     scratch: toBoolean(model.scratch, 'model.scratch', false),
     dmaLogging: toBoolean(model.dmaLogging, 'model.dmaLogging', false),
-    pasidWidth: hasPasids ? PASID_WIDTH : 0,
+    pasidWidth: has.pasid ? PASID_WIDTH : 0,
+    ...{ ats: has.ats, pri: has.pri },
   };
   plugged.add(model);
   return spec;

@@ -3,7 +3,7 @@
 
 /** Ids of capabilities, and of the extended ones from 256 on. */
 export const CAPABILITY = { power: 0x01, msi: 0x05, express: 0x10, msix: 0x11, advanced: 0x13 } as const;
-export const EXTENDED = { errors: 0x0001, pasid: 0x001b } as const;
+export const EXTENDED = { errors: 0x0001, ats: 0x000f, pri: 0x0013, pasid: 0x001b } as const;
 
 /** Where the two registers that the machine itself looks at lie within their capabilities. */
 export const MESSAGE_CONTROL = 2;
@@ -98,6 +98,26 @@ export function errorReporting(): Capability {
     [0x08, 4, 0, 0x07ff_f010],
     [0x0c, 4, 0x0046_2030, 0x07ff_f010],
     [0x14, 4, 0xe000, 0xf1c1],
+  ]);
+}
+
+/** Translations that the device keeps (ATS): invalidations are of whole pages, and 32 of them may wait. */
+export function addressTranslation(): Capability {
+  const PAGE_ALIGNED = 0x20;
+  return capability(EXTENDED.ats, 8, [
+    [4, 2, PAGE_ALIGNED, 0],
+    [6, 2, 0, 0x801f],
+  ]);
+}
+
+/** Page requests (PRI), as many at a time as there are group numbers. */
+export function pageRequests(): Capability {
+  const STOPPED = 0x100;
+  return capability(EXTENDED.pri, 16, [
+    [4, 2, 0, 0x1],
+    [6, 2, STOPPED, 0],
+    [8, 4, 0x200, 0],
+    [12, 4, 0, 0xffff_ffff],
   ]);
 }
 

@@ -3,12 +3,14 @@ import type { IommuDevice } from '../../kernel/driver.js';
 import type { MigrationHardware, PciBar, PciBus, PciFunction } from '../../kernel/vfio-pci/function.js';
 import type { ModelFaults } from '../../memory/faults.js';
 import {
+  addressTranslation,
   advancedFeatures,
   type Capability,
   errorReporting,
   express,
   msi,
   msix,
+  pageRequests,
   pasids,
   powerManagement,
 } from './capabilities.js';
@@ -35,6 +37,9 @@ export interface FunctionSpec {
   readonly dmaLogging: boolean;
   /** Bits of its PASIDs; 0 for none. */
   readonly pasidWidth: number;
+  /** It keeps translations, and asks for pages. */
+  readonly ats: boolean;
+  readonly pri: boolean;
 }
 
 /** Where it is plugged in. */
@@ -64,6 +69,14 @@ function capabilities(spec: FunctionSpec, tableBar: number | undefined, table: M
   if (table !== undefined && tableBar !== undefined) all.push(msix(spec.msix, tableBar, table.pendingOffset));
   if (spec.pcie) all.push(express(spec.resettable));
   else if (spec.resettable) all.push(advancedFeatures());
+  return all;
+}
+
+function extendedCapabilities({ ats, pri, pasidWidth }: FunctionSpec): Capability[] {
+  const all = [errorReporting()];
+  if (ats) all.push(addressTranslation());
+  if (pri) all.push(pageRequests());
+  if (pasidWidth > 0) all.push(pasids(pasidWidth));
   return all;
 }
 
@@ -103,7 +116,7 @@ export class ModelFunction implements PciFunction {
       ...{ identity: spec.identity, bars: this.bars, intx: spec.intx, multifunction: slot.multifunction },
       ...{ size: this.configSize, scratch: spec.scratch },
       capabilities: capabilities(spec, this.#tableBar, this.#table),
-      extended: [errorReporting(), ...(spec.pasidWidth > 0 ? [pasids(spec.pasidWidth)] : [])],
+      extended: extendedCapabilities(spec),
     });
     for (const bar of this.bars) this.#config.placeBar(bar, slot.firmware.place(bar));
     this.#interrupts = new FunctionInterrupts(this.#config, this.#table, (...how) => this.onInterrupt?.(...how));
