@@ -10,6 +10,7 @@ module.exports = {
     built ? 'dist/test/addon/**/*.test.js' : 'dist/test/rig/no-addon.js',
     'dist/test/conformance/**/*.test.js',
     'dist/test/vfio/**/*.test.js',
+    'dist/test/smmuv3/**/*.test.js',
   ],
   reporter: 'dist/test/rig/reporter.js',
   timeout: 60000,

@@ -28,7 +28,7 @@ function crowded(host: EmulatedHost, live: number): Contender {
 
 /** MAP and UNMAP with more and more mappings alive. */
 export function crowds(): Benchmark {
-  const host = createEmulatedHost();
+  const host = createEmulatedHost({ machine: 'selftest' });
   const [least, , most] = LIVE;
   return {
     bench: 'emulated kernel: map and unmap 4 KiB',
@@ -52,7 +52,7 @@ function used(): number {
 /** What a million mappings take, the memory that they map aside. */
 export function bytesPerMapping(): Row {
   const [, , live] = LIVE;
-  const host = createEmulatedHost();
+  const host = createEmulatedHost({ machine: 'selftest' });
   const iommufd = host.openIommufd();
   const memory = host.allocateMemory(PAGE, { backing: 'anonymous' });
   const calls = mapCalls(iommufd, iommufd.allocIoas(), memory, PAGE, () => 0);

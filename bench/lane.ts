@@ -45,7 +45,7 @@ function mapping(iommufd: Iommufd, backing: keyof typeof BACKINGS, size: keyof t
 /** The same calls, answered by the kernel and by the emulated one. */
 function bothKernels(iommufd: Iommufd, backing: keyof typeof BACKINGS, size: keyof typeof SIZES): Benchmark {
   const length = SIZES[size];
-  const emulated = createEmulatedHost();
+  const emulated = createEmulatedHost({ machine: 'selftest' });
   return {
     bench: `map and unmap ${size} of ${backing} memory, by either kernel`,
     contenders: [

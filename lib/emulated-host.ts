@@ -3,6 +3,7 @@
 import { deviceSpec, type EmulatedDeviceOptions } from './emulated/device-options.js';
 import { EmulatedDevice } from './emulated/emulated-device.js';
 import { MACHINES, type MachineName } from './emulated/hardware/platforms.js';
+import type { HwQueueControl } from './emulated/hardware/tegra241/queue-control.js';
 import { inspectMachine, type MachineState } from './emulated/inspect.js';
 import { Machine, type PluggedDevice } from './emulated/machine.js';
 import { PAGE_SIZE } from './emulated/memory/backing.js';
@@ -10,6 +11,7 @@ import { checkOptions, oneOf, toBoolean, toSize, type U64 } from './host/argumen
 import { destroyed, invalidType, outOfRange, UsageError } from './host/errors.js';
 import { Host, hostSeam } from './host-object.js';
 import { Device } from './objects/device.js';
+import { HwQueue } from './objects/hw-queue.js';
 
 export type {
   EmulatedDeviceOptions,
@@ -28,6 +30,8 @@ export type {
   ModelInterrupts,
 } from './emulated/hardware/pci/model.js';
 export type { TlbEntryState } from './emulated/hardware/platform.js';
+export type { MachineName } from './emulated/hardware/platforms.js';
+export type { HwQueueControl, HwQueueState } from './emulated/hardware/tegra241/queue-control.js';
 export type { IommufdState, MachineState, MappingState, ObjectState } from './emulated/inspect.js';
 export { mock } from './emulated/mock-options.js';
 
@@ -35,7 +39,7 @@ export interface EmulatedHostOptions {
   /**
    * What machine: which IOMMU its devices are behind. `arm-smmuv3`: Arm's SMMUv3 with nested page tables in the guest's
    * memory; `tegra241-cmdqv`: the same with command queues for guests (vQUEUE); `intel-vtd`: Intel's VT-d in scalable mode;
-   * `selftest`: Linux's own mock IOMMU (CONFIG_IOMMUFD_TEST), IOMMU_TEST_CMD included. `selftest` if left out.
+   * `selftest`: Linux's own mock IOMMU (CONFIG_IOMMUFD_TEST), IOMMU_TEST_CMD included. `tegra241-cmdqv` if left out.
    */
   readonly machine?: MachineName;
   /** One device at 0000:01:00.0 if left out. */
@@ -93,7 +97,7 @@ function makeMachine(options: EmulatedHostOptions): Machine {
   if (new Set(names).size < names.length) throw outOfRange('devices', 'at addresses that differ', names.join(', '));
   const privileged = toBoolean(limits.privileged, 'privileged', true);
   return new Machine({
-    name: oneOf(options.machine ?? 'selftest', MACHINES, 'machine'),
+    name: oneOf(options.machine ?? 'tegra241-cmdqv', MACHINES, 'machine'),
     devices: specs,
     memorySize: memorySize(memory.size),
     scatter: toBoolean(memory.scatter, 'scatter', false),
@@ -176,6 +180,22 @@ export class EmulatedHost extends Host {
       throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'this device is not bound on this host, or has no IOMMU');
     }
     return new EmulatedDevice(endpoint, this.#machine.deviceAt(endpoint.name)?.fn);
+  }
+
+  /**
+   * A hardware queue from the hardware's side: what it is at, and faults to happen.
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where it is of another host, or a queue of the mock, which executes nothing;
+   * ERR_IOMMUFD_DESTROYED
+   */
+  hwQueue(queue: HwQueue): HwQueueControl {
+    if (!(queue instanceof HwQueue)) throw invalidType('queue', 'an HwQueue', queue);
+    if (queue.destroyed) throw destroyed(`hardware queue ${queue.id}`);
+    const { iommufd } = queue;
+    const isHere = hostSeam(iommufd.host) === this.#machine.seam;
+    const control = isHere ? this.#machine.hwQueueOf(this.#machine.files.get(iommufd.fd), queue.id) : undefined;
+    if (control !== undefined) return control;
+    const reason = 'this queue is not of this host, or one of the mock, which executes nothing';
+    throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', reason);
   }
 
   /**

@@ -7,9 +7,12 @@ import { Firmware } from './hardware/pci/firmware.js';
 import { ModelFunction } from './hardware/pci/function.js';
 import type { Platform } from './hardware/platform.js';
 import { type MachineName, makePlatform } from './hardware/platforms.js';
+import { hwQueueControl } from './hardware/tegra241/driver/viommu.js';
+import type { HwQueueControl } from './hardware/tegra241/queue-control.js';
 import { IommufdDevice } from './kernel/device.js';
 import type { IommuDevice } from './kernel/driver.js';
 import type { OpenFile } from './kernel/file.js';
+import { HwQueue } from './kernel/hw-queue.js';
 import type { IommuGroup } from './kernel/iommu-group.js';
 import { IommufdFile } from './kernel/iommufd-file.js';
 import { type Dialect, Kernel } from './kernel/kernel.js';
@@ -176,6 +179,11 @@ export class Machine {
   endpointAt(address: string): Endpoint | undefined {
     const dev = this.deviceAt(address)?.node.dev;
     return dev !== undefined && isEndpoint(dev) ? dev : undefined;
+  }
+  /** The hardware of a queue that an open /dev/iommu knows by this id; undefined where it has none to look into. */
+  hwQueueOf(file: OpenFile | undefined, id: number): HwQueueControl | undefined {
+    const queue = file instanceof IommufdFile ? file.context.objects.get(id, HwQueue) : undefined;
+    return queue === undefined ? undefined : hwQueueControl(queue);
   }
   /** The device that an open /dev/iommu knows by this id. */
   endpointOf(file: OpenFile | undefined, id: number): Endpoint | undefined {

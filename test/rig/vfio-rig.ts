@@ -46,6 +46,7 @@ const EMULATED: Readonly<Partial<Record<Role, string>>> = {
 function makeEmulatedHost(): EmulatedHost {
   const { edu = '', pair0 = '', pair1 = '', test = '', serial = '', serial1 = '' } = EMULATED;
   return createEmulatedHost({
+    machine: 'selftest',
     devices: [
       { address: edu, model: 'edu' },
       // Functions of one slot that cannot be told apart, as behind QEMU's root port.

@@ -11,7 +11,7 @@ const TYPE = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
 
 describe('careless programs on the emulated host', () => {
   it('keep the windows of memory when an import of it is freed', () => {
-    const host = createEmulatedHost();
+    const host = createEmulatedHost({ machine: 'selftest' });
     const ram = host.allocateMemory(2 * PAGE);
     const window = ram.window();
     window[0] = 7;
@@ -26,7 +26,7 @@ describe('careless programs on the emulated host', () => {
   });
 
   it('lose the windows of memory that is freed, though it stays mapped, whatever they read through it', () => {
-    const host = createEmulatedHost();
+    const host = createEmulatedHost({ machine: 'selftest' });
     const iommufd = host.openIommufd();
     const device = host.openDevice(ADDRESS).bind(iommufd);
     const ioas = iommufd.allocIoas();
@@ -46,7 +46,7 @@ describe('careless programs on the emulated host', () => {
   });
 
   it('may free and close everything while they read events', async () => {
-    const host = createEmulatedHost();
+    const host = createEmulatedHost({ machine: 'selftest' });
     const before = host.inspect();
     const iommufd = host.openIommufd();
     const nic = host.openDevice(ADDRESS);
@@ -72,7 +72,7 @@ describe('careless programs on the emulated host', () => {
   });
 
   it('hear of options that are none', () => {
-    const host = createEmulatedHost();
+    const host = createEmulatedHost({ machine: 'selftest' });
     const device = host.device(ADDRESS);
     assert.throws(() => device.dmaRead(IOVA, 1, { passid: 1 } as never), UNKNOWN);
     assert.throws(() => device.dmaRead(IOVA, 1, null as never), TYPE);
@@ -83,7 +83,7 @@ describe('careless programs on the emulated host', () => {
   });
 
   it('copy thousands of single pages of one mapping, and unmap them in one call', () => {
-    const host = createEmulatedHost();
+    const host = createEmulatedHost({ machine: 'selftest' });
     const iommufd = host.openIommufd();
     const device = host.openDevice(ADDRESS).bind(iommufd);
     const [source, copies] = [iommufd.allocIoas(), iommufd.allocIoas()];

@@ -21,7 +21,7 @@ function open(host: EmulatedHost): Iommufd {
 
 /** A device that is bound, and an address space with memory. */
 function stage(options: EmulatedHostOptions = {}, size = MiB) {
-  const host = createEmulatedHost(options);
+  const host = createEmulatedHost({ machine: 'selftest', ...options });
   const iommufd = open(host);
   const device = host.openDevice(ADDRESS).bind(iommufd);
   const ioas = iommufd.allocIoas();

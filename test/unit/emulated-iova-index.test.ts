@@ -130,6 +130,24 @@ describe('mappings by IOVA', () => {
     });
   }
 
+  it('are not found where one was that is gone, or whose number another one has', () => {
+    const areas = new Areas();
+    const [low, high] = [2048, 2048 + 256 * 512];
+    const slot = insert(areas, low * PAGE, low * PAGE + 9);
+    assert.equal(areas.at(low, 3), slot);
+    assert.equal(areas.at(low, 10), -1);
+    areas.remove(slot);
+    assert.equal(areas.at(low, 3), -1);
+    assert.equal(insert(areas, high * PAGE, high * PAGE + 9), slot);
+    assert.equal(areas.at(low, 3), -1);
+    assert.equal(areas.at(high, 9), slot);
+    areas.remove(slot);
+    assert.equal(areas.at(high, 9), -1);
+    assert.equal(insert(areas, 0, 0), slot);
+    areas.remove(slot);
+    assert.equal(areas.at(0, 0), -1);
+  });
+
   it('may be the first byte and the last of 64 bits', () => {
     const areas = new Areas();
     const end = 2 ** 52 - 1;

@@ -140,6 +140,121 @@ describe('physical memory of the emulated machine', () => {
     assert.equal(physical.read(0, new Uint8Array(1)), false);
   });
 
+  for (const scatter of [false, true]) {
+    it(`is loaded by words of 64 bits${scatter ? ', where it is scattered too' : ''}`, () => {
+      const physical = new PhysicalMemory({ size: GiB, scatter });
+      const backings = [3, 1, 4].map((pages) => allocate(physical, pages));
+      for (const backing of backings) backing.write(0, pattern(backing.size));
+      const place = fc.tuple(fc.nat(backings.length - 1), fc.nat(3), fc.nat(PAGE / 8 - 1));
+      fc.assert(
+        fc.property(fc.array(place, { minLength: 1, maxLength: 20 }), (places) => {
+          for (const [which, page, word] of places) {
+            const backing = backings[which];
+            assert(backing !== undefined);
+            if (page >= backing.pages) continue;
+            const at = backing.frame(page) * PAGE + word * 8;
+            const bytes = new Uint8Array(8);
+            assert.equal(physical.read(at, bytes), true);
+            assert.equal(physical.load64(at), true);
+            const view = new DataView(bytes.buffer);
+            assert.deepEqual([physical.low, physical.high], [view.getUint32(0, true), view.getUint32(4, true)]);
+          }
+        }),
+      );
+      const last = backings.at(-1);
+      assert.equal(physical.load64((last?.end ?? 0) * PAGE), false);
+      last?.drop();
+      assert.equal(physical.load64((last?.base ?? 0) * PAGE), false);
+      for (const address of [0, 8, -8, 2 ** 51, Number.NaN, Number.POSITIVE_INFINITY]) {
+        assert.equal(physical.load64(address), false);
+      }
+    });
+  }
+
+  it('is loaded by words beyond 4 GiB, and after its windows went', () => {
+    const physical = new PhysicalMemory({ size: 6 * GiB, scatter: false });
+    const backing = physical.allocate(5 * GiB);
+    assert(backing !== undefined);
+    const edge = 4 * GiB;
+    backing.write(edge - 8, Uint8Array.of(1, 2, 3, 4, 0xff, 0xff, 0xff, 0xff, 9));
+    const viewer = {};
+    backing.window(viewer, 0, 8);
+    for (const round of [1, 2]) {
+      assert.equal(physical.load64(backing.base * PAGE + edge - 8), true);
+      assert.deepEqual([physical.low, physical.high], [0x0403_0201, 0xffff_ffff], `round ${round}`);
+      assert.equal(physical.load64(backing.base * PAGE + edge), true);
+      assert.deepEqual([physical.low, physical.high], [9, 0]);
+      backing.detachWindows(viewer);
+    }
+  });
+
+  it('has no registers among its words', () => {
+    const physical = new PhysicalMemory({ size: GiB, scatter: false });
+    const base = physical.addWindow({ pages: 1, read: () => assert.fail('was read'), write: () => {} });
+    assert.equal(physical.load64(base * PAGE), false);
+  });
+
+  for (const scatter of [false, true]) {
+    it(`is copied page by page as byte by byte${scatter ? ', where it is scattered too' : ''}`, () => {
+      const physical = new PhysicalMemory({ size: GiB, scatter });
+      // Less than WebAssembly has at a time: what lies behind the one must not be what follows it physically.
+      const backings = [3, 1, 5, 2].map((pages) => allocate(physical, pages));
+      const frames = backings.flatMap((backing) => Array.from({ length: backing.pages }, (_, i) => backing.frame(i)));
+      const step = fc.tuple(fc.boolean(), fc.nat(frames.length - 1), fc.nat(255), fc.nat(PAGE));
+      fc.assert(
+        fc.property(fc.array(step, { minLength: 1, maxLength: 30 }), (steps) => {
+          const model = new Map(frames.map((frame) => [frame, new Uint8Array(PAGE)]));
+          for (const frame of frames) assert(physical.write(frame * PAGE, new Uint8Array(PAGE)));
+          for (const [write, which, seed, place] of steps) {
+            const frame = frames[which] ?? 0;
+            if (write) {
+              const bytes = pattern(PAGE).map((byte) => byte ^ seed);
+              assert.equal(physical.writePage(frame * PAGE, bytes), true);
+              model.set(frame, bytes);
+            }
+            const into = new Uint8Array(3 * PAGE).fill(seed);
+            assert.equal(physical.readPage(frame * PAGE, into, place), true);
+            const expected = new Uint8Array(3 * PAGE).fill(seed);
+            expected.set(model.get(frame) ?? [], place);
+            assert.equal(Buffer.compare(into, expected), 0);
+          }
+          for (const [frame, bytes] of model) {
+            const held = new Uint8Array(PAGE);
+            physical.read(frame * PAGE, held);
+            assert.equal(Buffer.compare(held, bytes), 0);
+          }
+        }),
+        { numRuns: 40 },
+      );
+      const [one] = backings;
+      one?.drop();
+      assert.equal(physical.readPage((one?.base ?? 0) * PAGE, new Uint8Array(PAGE), 0), false);
+      assert.equal(physical.writePage((one?.base ?? 0) * PAGE, new Uint8Array(PAGE)), false);
+    });
+  }
+
+  it('is written and read across pages in one go', () => {
+    for (const scatter of [false, true]) {
+      const physical = new PhysicalMemory({ size: GiB, scatter });
+      const backings = [allocate(physical, 3), allocate(physical, 2)];
+      const [one, other] = backings;
+      assert.equal(one?.end, other?.base);
+      const at = (one?.base ?? 0) * PAGE + 50;
+      const bytes = pattern(4 * PAGE);
+      assert.equal(physical.write(at, bytes), true);
+      const back = new Uint8Array(bytes.length);
+      assert.equal(physical.read(at, back), true);
+      assert.deepEqual(back, bytes);
+      for (const backing of backings) {
+        for (let page = 0; page < backing.pages; page++) {
+          const start = backing.frame(page) * PAGE - at;
+          const found = backing.bytes(page * PAGE, PAGE);
+          if (start >= 0 && start + PAGE <= bytes.length) assert.deepEqual(found, bytes.subarray(start, start + PAGE));
+        }
+      }
+    }
+  });
+
   it('is as much as there is, and comes back', () => {
     const physical = new PhysicalMemory({ size: 4 * PAGE, scatter: false });
     const backings = [allocate(physical, 1), allocate(physical, 2), allocate(physical, 1)];

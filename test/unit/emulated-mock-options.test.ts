@@ -4,7 +4,7 @@ import { createEmulatedHost, mock } from '../../lib/emulated-host.js';
 
 describe('mock options', () => {
   it('make a vIOMMU with all that hangs from it', async () => {
-    const host = createEmulatedHost();
+    const host = createEmulatedHost({ machine: 'selftest' });
     const iommufd = host.openIommufd();
     const device = host.openDevice('0000:01:00.0').bind(iommufd);
     const ioas = iommufd.allocIoas();
@@ -31,7 +31,7 @@ describe('mock options', () => {
   });
 
   it('are named in hints where something of the device itself is refused', () => {
-    const host = createEmulatedHost();
+    const host = createEmulatedHost({ machine: 'selftest' });
     assert.throws(() => host.device('0000:01:00.0').dmaRead(0n, 1), /hint: the device is attached to nothing, or/);
     assert.throws(() => host.device('0000:01:00.0').raiseEvent(), /hint: the device must be attached to a nested/);
   });

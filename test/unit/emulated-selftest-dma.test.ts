@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { deviceSpec } from '../../lib/emulated/device-options.js';
-import { DirtyPages, GRANULE } from '../../lib/emulated/hardware/selftest/dirty-pages.js';
+import { DirtyPages } from '../../lib/emulated/hardware/dirty-pages.js';
+import { GRANULE } from '../../lib/emulated/hardware/selftest/dirty-tracker.js';
 import { MockDevice } from '../../lib/emulated/hardware/selftest/mock-device.js';
 import { Machine } from '../../lib/emulated/machine.js';
 import { Host } from '../../lib/host-object.js';

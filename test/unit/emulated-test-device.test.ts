@@ -23,7 +23,7 @@ afterEach(() => {
 });
 
 function stage() {
-  const host = createEmulatedHost({ devices: [{ address: ADDRESS, model: 'test', pasid: true }] });
+  const host = createEmulatedHost({ machine: 'selftest', devices: [{ address: ADDRESS, model: 'test', pasid: true }] });
   const iommufd = host.openIommufd();
   const nic = host.openDevice(ADDRESS);
   const device = nic.bind(iommufd);

@@ -19,7 +19,10 @@ const IOVA = 0x4000_0000n;
 const SIZE = 0x10000;
 
 function machine() {
-  const host = createEmulatedHost({ devices: [{ address: NIC }, { address: '0000:02:00.0', pasid: true }] });
+  const host = createEmulatedHost({
+    machine: 'selftest',
+    devices: [{ address: NIC }, { address: '0000:02:00.0', pasid: true }],
+  });
   const iommufd = host.openIommufd();
   const nic = host.openDevice(NIC);
   return { host, iommufd, nic, device: nic.bind(iommufd), ram: host.allocateMemory(SIZE) };
@@ -82,7 +85,8 @@ function changed(state: HandoverState, way: string, value: unknown): HandoverSta
 describe('live update', () => {
   let empty: ReturnType<EmulatedHost['inspect']>;
   /** A machine that nothing was opened on. */
-  const blank = () => createEmulatedHost({ devices: [{ address: NIC }, { address: '0000:02:00.0', pasid: true }] });
+  const blank = () =>
+    createEmulatedHost({ machine: 'selftest', devices: [{ address: NIC }, { address: '0000:02:00.0', pasid: true }] });
   before(() => {
     empty = blank().inspect();
   });

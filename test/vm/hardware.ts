@@ -20,9 +20,9 @@ function rootPort(name: string, slot: number, ...devices: string[]): string[] {
 
 /** QEMU's options for a machine's devices. What they need of files is made in `folder`. */
 export function deviceOptions(machine: MachineName, folder: string): string[] {
-  // Without an IOMMU it must reach wherever memory is: on its own it has 28 address bits.
-  if (machine === 'mock') return ['-device', 'edu,addr=5,dma_mask=0xffffffffffffffff'];
-  if (machine === 'smmuv3') return ['-device', 'edu,addr=5'];
+  // On its own it has 28 address bits: without an IOMMU it must reach wherever memory is, and behind an SMMUv3 all that a
+  // guest's page tables translate.
+  if (machine === 'mock' || machine === 'smmuv3') return ['-device', 'edu,addr=5,dma_mask=0xffffffffffffffff'];
   const disk = path.join(folder, 'disk.raw');
   const fd = openSync(disk, 'w');
   ftruncateSync(fd, DISK_SIZE);

@@ -59,10 +59,19 @@ export class AreaMap implements Translation {
     const bytes = (pageOffset[slot] ?? 0) + (lastOffset[slot] ?? 0) - (startOffset[slot] ?? 0);
     return (firstIndex[slot] ?? 0) + (lastPage[slot] ?? 0) - (startPage[slot] ?? 0) + Math.floor(bytes / PAGE_SIZE);
   }
+  /** A page table that follows has no entries that cannot be written. */
+  protected needsWritable = false;
+
   protected pinArea(slot: number): number {
     if (!this.context.kernel.allocates()) return -ERRNO.ENOMEM;
     const { pages, firstIndex } = this.areaTable;
-    return this.pages.pin(pages[slot] ?? 0, firstIndex[slot] ?? 0, this.#lastIndex(slot));
+    const rc = this.pages.pin(pages[slot] ?? 0, firstIndex[slot] ?? 0, this.#lastIndex(slot));
+    if (rc < 0 || !this.needsWritable || this.isWritable(slot)) return rc;
+    this.unpinArea(slot);
+    return -ERRNO.EINVAL;
+  }
+  protected isWritable(slot: number): boolean {
+    return ((this.areaTable.rights[slot] ?? 0) & WRITE) !== 0;
   }
   protected unpinArea(slot: number): void {
     const { pages, firstIndex } = this.areaTable;

@@ -9,6 +9,10 @@ export const WRITE = 2;
 
 const PAGE = 4096n;
 
+/** Hints where areas are found again, by the IOVAs' 2 MiB: a power of two. */
+const HINTS = 256;
+const HINT_PAGES = 512;
+
 export class Areas {
   startPage = new Float64Array(0);
   startOffset = new Uint16Array(0);
@@ -26,6 +30,8 @@ export class Areas {
   refusing = new Uint8Array(0);
   readonly #slots = new Slots();
   readonly #index = new IovaIndex(this);
+  /** Slots that were found: an area is still there where its columns say so. */
+  readonly #hints = new Int32Array(HINTS).fill(-1);
 
   get size(): number {
     return this.#index.size;
@@ -49,13 +55,20 @@ export class Areas {
   /** Takes an area out, and gives its slot back. */
   remove(slot: number): void {
     this.#index.remove(slot);
+    // Nothing lies in it: hints to it lead nowhere.
+    this.lastPage[slot] = -1;
     this.#slots.give(slot);
   }
 
   /** The area that an IOVA lies in; -1 for none. */
   at(page: number, offset: number): number {
+    const at = (page / HINT_PAGES) & (HINTS - 1);
+    const hint = this.#hints[at] ?? -1;
+    if (hint >= 0 && !this.startsAfter(hint, page, offset) && !this.endsBefore(hint, page, offset)) return hint;
     const slot = this.#index.atOrBefore(page, offset);
-    return slot >= 0 && !this.endsBefore(slot, page, offset) ? slot : -1;
+    if (slot < 0 || this.endsBefore(slot, page, offset)) return -1;
+    this.#hints[at] = slot;
+    return slot;
   }
   /** The first area that reaches an IOVA or lies behind it; -1 for none. */
   from(page: number, offset: number): number {

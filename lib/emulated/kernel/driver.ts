@@ -116,6 +116,8 @@ export abstract class PagingDomain extends Domain {
   enforceCacheCoherency(): boolean {
     return false;
   }
+  /** It has no entries without the right to write: what is mapped without it is refused (generic_pt/fmt/vtdss.h). */
+  readonly needsWritable?: boolean;
   /** Whether the physical addresses behind it may be told: nothing translates for the device. */
   readonly tellsPhysical: boolean = false;
   /** The map it is kept equal to; set while an IOAS holds the domain. */

@@ -249,8 +249,7 @@ export class IoPagetable extends AreaMap {
     const { start, last } = domain.aperture;
     let rc = start > 0n ? this.reserve(0n, start - 1n, domain) : 0;
     if (rc === 0 && last < U64_MAX) rc = this.reserve(last + 1n, U64_MAX, domain);
-    // The first page table pins for all of them.
-    if (rc === 0 && this.#domains.length === 0) rc = this.pinAreas();
+    if (rc === 0) rc = this.#fill(domain);
     if (rc < 0) {
       this.reserved.remove(domain);
       return rc;
@@ -260,6 +259,23 @@ export class IoPagetable extends AreaMap {
     domain.translation = this;
     return 0;
   }
+  /** The first page table pins for all of them. */
+  #fill({ needsWritable = false }: PagingDomain): number {
+    const before = this.needsWritable;
+    this.needsWritable ||= needsWritable;
+    let rc = 0;
+    if (this.#domains.length === 0) rc = this.pinAreas();
+    else if (needsWritable && !this.#isAllWritable) rc = -ERRNO.EINVAL;
+    if (rc < 0) this.needsWritable = before;
+    return rc;
+  }
+  get #isAllWritable(): boolean {
+    const { areaTable } = this;
+    for (let slot = areaTable.first(); slot >= 0; slot = areaTable.next(slot)) {
+      if (!this.isWritable(slot)) return false;
+    }
+    return true;
+  }
   removeDomain(domain: PagingDomain): void {
     const index = this.#domains.indexOf(domain);
     if (index < 0) throw new Error('this page table does not follow this address space');
@@ -268,6 +284,7 @@ export class IoPagetable extends AreaMap {
     if (tail !== undefined && tail !== domain) this.#domains[index] = tail;
     domain.translation = undefined;
     if (this.#domains.length === 0) this.unpinAreas();
+    this.needsWritable = this.#domains.some(({ needsWritable }) => needsWritable === true);
     this.removeReserved(domain);
     this.#calculateAlignment();
   }

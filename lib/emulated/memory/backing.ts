@@ -16,14 +16,20 @@ interface WasmMemory {
 }
 declare const WebAssembly: { readonly Memory: new (limits: { initial: number; maximum: number }) => WasmMemory };
 
+const NOTHING = new Uint8Array(0);
+
 /** What a backing needs of the physical memory it was cut from. */
 export interface FrameOwner {
   release(backing: Backing): void;
 }
 
 export class Backing {
+  /** The physical page behind its last one. */
+  readonly end: number;
   readonly #segments: readonly WasmMemory[];
   #views: Uint8Array<ArrayBuffer>[];
+  /** The same, for who reads numbers. */
+  #numbers: DataView<ArrayBuffer>[];
   #references = 1;
   #pins: Uint32Array | undefined;
   /** The sum of them. */
@@ -45,6 +51,7 @@ export class Backing {
     readonly compound = false,
   ) {
     this.#owner = owner;
+    this.end = base + size / PAGE_SIZE;
     const segments: WasmMemory[] = [];
     for (let at = 0; at < size; at += SEGMENT_SIZE) {
       const units = Math.ceil(Math.min(SEGMENT_SIZE, size - at) / WASM_PAGE);
@@ -52,6 +59,7 @@ export class Backing {
     }
     this.#segments = segments;
     this.#views = segments.map(({ buffer }) => new Uint8Array(buffer));
+    this.#numbers = segments.map(({ buffer }) => new DataView(buffer));
   }
 
   get pages(): number {
@@ -88,6 +96,19 @@ export class Backing {
     this.#viewers.add(viewer);
     return bytes;
   }
+  /** How many physical pages from one on lie one behind the other here too. */
+  adjacent(frame: number): number {
+    return this.scattered ? 1 : this.end - frame;
+  }
+  /** All of it, where it lies in one piece, in the order of its physical pages; nothing where it does not. */
+  get inOnePiece(): Uint8Array<ArrayBuffer> {
+    return this.scattered || this.size > SEGMENT_SIZE ? NOTHING : this.bytes(0, this.size);
+  }
+  /** The 32 bits at an offset, a multiple of 4 within the memory. */
+  word(offset: number): number {
+    const segment = offset < SEGMENT_SIZE ? 0 : Math.floor(offset / SEGMENT_SIZE);
+    return this.#numbers[segment]?.getUint32(offset - segment * SEGMENT_SIZE, true) ?? 0;
+  }
   /** Copies bytes out; the caller has checked the range. */
   read(offset: number, into: Uint8Array): void {
     for (let done = 0; done < into.length; ) {
@@ -99,9 +120,11 @@ export class Backing {
   /** Copies bytes in; the caller has checked the range. */
   write(offset: number, from: Uint8Array): void {
     for (let done = 0; done < from.length; ) {
-      const part = this.bytes(offset + done, from.length - done);
-      part.set(from.subarray(done, done + part.length));
-      done += part.length;
+      const segment = Math.floor((offset + done) / SEGMENT_SIZE);
+      const at = offset + done - segment * SEGMENT_SIZE;
+      const count = Math.min(from.length - done, SEGMENT_SIZE - at);
+      this.#views[segment]?.set(count === from.length ? from : from.subarray(done, done + count), at);
+      done += count;
     }
   }
 
@@ -113,6 +136,7 @@ export class Backing {
     if (!this.#viewers.delete(viewer) || this.#viewers.size > 0) return;
     for (const segment of this.#segments) segment.grow(0);
     this.#views = this.#segments.map(({ buffer }) => new Uint8Array(buffer));
+    this.#numbers = this.#segments.map(({ buffer }) => new DataView(buffer));
   }
 
   /** A viewer's windows are gone by themselves. */

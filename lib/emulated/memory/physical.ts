@@ -1,10 +1,17 @@
 // The machine's memory by physical address: what IOMMU hardware and devices see.
 import { Backing, type FrameOwner, PAGE_SIZE } from './backing.js';
+import { PageViews } from './page-views.js';
 
 /** The first physical page that is handed out: below 4 GiB a real machine has other things. */
 const FIRST_FRAME = 2 ** 20;
 /** Larger allocations start at a multiple of this many pages (2 MiB), as a kernel with huge pages would place them. */
 const LARGE_PAGES = 512;
+
+/** Bytes that `load64` loads. */
+const WORD = 8;
+const HALF = 4;
+/** Nothing has such an address. */
+const NOWHERE = 2 ** 60;
 
 /** Registers of devices are found from this page on: behind all memory. */
 const FIRST_WINDOW = 2 ** 38;
@@ -32,6 +39,15 @@ export class PhysicalMemory implements FrameOwner {
   /** By first page, in order. */
   readonly #windows: { readonly base: number; readonly window: MmioWindow }[] = [];
   #nextWindow = FIRST_WINDOW;
+  /** What `load64` loaded last: the lower and the upper half, unsigned. */
+  low = 0;
+  high = 0;
+  /** What `find` found last. */
+  #found: Backing | undefined;
+  /** The memory that a page was written to last, where it lies in one piece: its bytes, and where it starts. */
+  #written: Uint8Array = new Uint8Array(0);
+  #writtenAt = NOWHERE;
+  readonly #views = new PageViews();
 
   constructor(options: PhysicalOptions) {
     this.#options = options;
@@ -67,12 +83,19 @@ export class PhysicalMemory implements FrameOwner {
   release(backing: Backing): void {
     this.#used -= backing.size;
     this.#backings.splice(this.#indexOf(backing.base), 1);
+    this.#found = undefined;
+    this.#written = new Uint8Array(0);
+    this.#views.forget(backing.base, backing.end);
   }
 
   /** What a physical page belongs to. */
   find(frame: number): Backing | undefined {
+    const found = this.#found;
+    if (found !== undefined && frame >= found.base && frame < found.end) return found;
     const backing = this.#backings[this.#indexOf(frame)];
-    return backing !== undefined && frame < backing.base + backing.pages ? backing : undefined;
+    if (backing === undefined || !(frame < backing.end)) return undefined;
+    this.#found = backing;
+    return backing;
   }
   /** The last backing that starts at or before a frame. */
   #indexOf(frame: number): number {
@@ -94,6 +117,50 @@ export class PhysicalMemory implements FrameOwner {
     return base;
   }
 
+  /** Loads the 8 bytes at a physical address, a multiple of 8, into `low` and `high`; false where there is no memory. */
+  load64(address: number): boolean {
+    const frame = Math.floor(address / PAGE_SIZE);
+    const backing = this.find(frame);
+    if (backing === undefined) return false;
+    const at = backing.pageOf(frame) * PAGE_SIZE + (address & (PAGE_SIZE - WORD));
+    this.low = backing.word(at);
+    this.high = backing.word(at + HALF);
+    return true;
+  }
+
+  /** Copies a whole page, which starts at a physical address, into an array from a place on; answers as `read`. */
+  readPage(address: number, into: Uint8Array, at: number): boolean {
+    const frame = address / PAGE_SIZE;
+    const kept = this.#views.find(frame);
+    const view = kept?.length === PAGE_SIZE ? kept : this.#view(frame);
+    if (view === undefined) return this.read(address, into.subarray(at, at + PAGE_SIZE));
+    into.set(view, at);
+    return true;
+  }
+  /** A view of a page of memory, which is kept. */
+  #view(frame: number): Uint8Array | undefined {
+    const backing = this.find(frame);
+    if (backing === undefined) return undefined;
+    const view = backing.bytes(backing.pageOf(frame) * PAGE_SIZE, PAGE_SIZE);
+    this.#views.keep(frame, view);
+    return view;
+  }
+  /** Copies a whole page in. */
+  writePage(address: number, from: Uint8Array): boolean {
+    const at = address - this.#writtenAt;
+    if (!(at >= 0 && at < this.#written.length)) return this.#writeElsewhere(address, from);
+    this.#written.set(from, at);
+    return true;
+  }
+  #writeElsewhere(address: number, from: Uint8Array): boolean {
+    const backing = this.find(address / PAGE_SIZE);
+    if (backing !== undefined) {
+      this.#written = backing.inOnePiece;
+      this.#writtenAt = backing.base * PAGE_SIZE;
+    }
+    return this.write(address, from);
+  }
+
   /** Copies bytes at a physical address; false (with part of it copied) where there is neither memory nor registers. */
   read(address: number, into: Uint8Array): boolean {
     return this.#each(address, into, false);
@@ -102,19 +169,21 @@ export class PhysicalMemory implements FrameOwner {
     return this.#each(address, from, true);
   }
   #each(address: number, data: Uint8Array, write: boolean): boolean {
-    for (let done = 0; done < data.length; ) {
+    const { length } = data;
+    for (let done = 0; done < length; ) {
       const frame = Math.floor((address + done) / PAGE_SIZE);
-      const offset = (address + done) % PAGE_SIZE;
-      const part = data.subarray(done, done + Math.min(PAGE_SIZE - offset, data.length - done));
+      const offset = address + done - frame * PAGE_SIZE;
       const backing = this.find(frame);
+      const count = Math.min(length - done, (backing?.adjacent(frame) ?? 1) * PAGE_SIZE - offset);
+      const part = count === length ? data : data.subarray(done, done + count);
       if (backing === undefined) {
         if (!this.#registers(frame, offset, part, write)) return false;
       } else {
-        const bytes = backing.bytes(backing.pageOf(frame) * PAGE_SIZE + offset, part.length);
-        if (write) bytes.set(part);
-        else part.set(bytes);
+        const at = backing.pageOf(frame) * PAGE_SIZE + offset;
+        if (write) backing.write(at, part);
+        else backing.read(at, part);
       }
-      done += part.length;
+      done += count;
     }
     return true;
   }

@@ -110,12 +110,13 @@ export function addressTranslation(): Capability {
   ]);
 }
 
-/** Page requests (PRI), as many at a time as there are group numbers. */
-export function pageRequests(): Capability {
+/** Page requests (PRI), as many at a time as there are group numbers; answers name the PASID, where there are any. */
+export function pageRequests(hasPasids: boolean): Capability {
   const STOPPED = 0x100;
+  const RESPONSES_NAME_PASID = 0x8000;
   return capability(EXTENDED.pri, 16, [
     [4, 2, 0, 0x1],
-    [6, 2, STOPPED, 0],
+    [6, 2, STOPPED | (hasPasids ? RESPONSES_NAME_PASID : 0), 0],
     [8, 4, 0x200, 0],
     [12, 4, 0, 0xffff_ffff],
   ]);

@@ -75,7 +75,7 @@ function capabilities(spec: FunctionSpec, tableBar: number | undefined, table: M
 function extendedCapabilities({ ats, pri, pasidWidth }: FunctionSpec): Capability[] {
   const all = [errorReporting()];
   if (ats) all.push(addressTranslation());
-  if (pri) all.push(pageRequests());
+  if (pri) all.push(pageRequests(pasidWidth > 0));
   if (pasidWidth > 0) all.push(pasids(pasidWidth));
   return all;
 }

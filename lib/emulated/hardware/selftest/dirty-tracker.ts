@@ -1,9 +1,12 @@
 // What a page table of the mock knows of writes. As in hardware the bits belong to the table's entries, and an entry is
 // as large as the memory and the IOVAs allow: one written page makes the whole entry dirty (generic_pt/iommu_pt.h).
 import type { DirtyTracker } from '../../kernel/driver.js';
-import { DirtyPages, GRANULE } from './dirty-pages.js';
+import { DirtyPages } from '../dirty-pages.js';
 import { type Entry, entryAround } from './page-table-entry.js';
 import type { SelftestPagingDomain } from './paging-domain.js';
+
+/** Bytes that one bit stands for: the smallest page of the mock's page tables. */
+export const GRANULE = 2048;
 
 type Report = (start: bigint, length: bigint) => void;
 

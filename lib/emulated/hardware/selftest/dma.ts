@@ -2,7 +2,7 @@
 import { ERRNO } from '../../../uapi/errno.js';
 import { PAGE_SIZE } from '../../memory/backing.js';
 import type { PhysicalMemory } from '../../memory/physical.js';
-import { GRANULE } from './dirty-pages.js';
+import { GRANULE } from './dirty-tracker.js';
 import type { SelftestPagingDomain } from './paging-domain.js';
 
 type Table = SelftestPagingDomain | undefined;

@@ -1,20 +1,10 @@
-// Not written yet: its owner replaces this file.
-import type { Domain } from '../../../kernel/driver.js';
+// The machine `tegra241-cmdqv`: an SMMUv3 that lends guests command queues of their own.
 import type { Kernel } from '../../../kernel/kernel.js';
-import type { Endpoint } from '../../endpoint.js';
-import type { EndpointOptions, Platform, TlbEntryState } from '../../platform.js';
+import { Smmuv3Platform } from '../../smmuv3/driver/platform.js';
+import { Cmdqv } from './cmdqv.js';
 
-export class Tegra241Platform implements Platform {
+export class Tegra241Platform extends Smmuv3Platform {
   constructor(kernel: Kernel) {
-    throw new Error(`not there yet: ${kernel.dialect}`);
-  }
-  get blocked(): Domain {
-    throw new Error('not there yet');
-  }
-  createDevice(options: EndpointOptions): Endpoint {
-    throw new Error(options.name);
-  }
-  tlb(): readonly TlbEntryState[] {
-    return [];
+    super(kernel, { impl: new Cmdqv(kernel) });
   }
 }

@@ -1,10 +1,7 @@
 // Which pages were written: bits by page number, in chunks that exist only where something was written. The pages are
-// the mock's smallest ones.
+// of any size, the owner's smallest ones.
 
-/** Bytes that one bit stands for: the smallest page of the mock's page tables. */
-export const GRANULE = 2048;
-
-/** Bits of a chunk: 64 MiB of IOVAs in 4 KiB of memory. */
+/** Bits of a chunk, in 4 KiB of memory. */
 const CHUNK_SHIFT = 15;
 const CHUNK_BITS = 2 ** CHUNK_SHIFT;
 const WORD_SHIFT = 5;
