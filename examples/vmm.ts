@@ -1,10 +1,10 @@
 // A small VMM's life with an IOMMU, told as it happens: guest memory, page tables, a virtual IOMMU with a hardware queue
 // whose registers the guest gets, an event, and the way down. Read it from `main` on; each step is one call.
 //
-//   npm start                             on this machine's /dev/iommu with the kernel's mock device; where there is none,
-//                                         on an emulated machine, and it says so
-//   npm start -- --device 0000:01:00.0    with a PCI device that vfio-pci drives
-//   npm run start:vm                      on a real kernel in QEMU: no hardware, no privilege needed
+//   node dist/examples/vmm.js                             on this machine's /dev/iommu with the kernel's mock device; where
+//                                                         there is none, on an emulated machine, and it says so
+//   node dist/examples/vmm.js --device 0000:01:00.0       with a PCI device that vfio-pci drives
+//   npm run start:vm                                      on a real kernel in QEMU: no hardware, no privilege needed
 import { parseArgs } from 'node:util';
 import { type Iommufd, openHost, type Vevent } from 'iommufd';
 import { type Board, emulatedBoard, mockBoard, pciBoard } from './boards.js';
@@ -138,7 +138,7 @@ async function life(iommufd: Iommufd, board: Board): Promise<void> {
 
   await step('Something happens, and the guest will hear of it (vEVENT)', async () => {
     const from = needs(events, 'an event queue');
-    board.raiseEvent();
+    board.raiseEvent(page);
     for await (const event of from.read({ signal: AbortSignal.timeout(5000) })) {
       say(describeEvent(event));
       break;

@@ -19,4 +19,4 @@ if (!existsSync(path.join(root, 'node_modules/.package-lock.json'))) {
 }
 run(process.execPath, ['scripts/build-addon.mjs'], true);
 run(process.execPath, ['node_modules/typescript/bin/tsc'], true);
-run(process.execPath, ['dist/examples/vmm.js', ...process.argv.slice(2)], false);
+run(process.execPath, ['dist/examples/vqueue-guest.js', ...process.argv.slice(2)], false);

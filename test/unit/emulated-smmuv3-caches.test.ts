@@ -179,6 +179,7 @@ describe('emulated SMMUv3: what it keeps', () => {
     guest.map.frames.delete(first);
     guest.smmu.invalidateVmid(VMID);
     assert.equal(knows(first), false);
+    assert(knows(first + 1));
     guest.map.frames.delete(first + 1);
     assert.equal(guest.smmu.execute(...command(0x2an | (BigInt(VMID) << 32n), BigInt(RAM))), CERROR.none);
     assert.equal(knows(first + 1), false);
@@ -300,6 +301,7 @@ describe('emulated SMMUv3: what it keeps', () => {
       assert.deepEqual(kept().given(COMMANDS.atcInv(VA, 0)), none);
       assert.deepEqual(kept().given(COMMANDS.atcInv(0n, 52)), none);
       assert.deepEqual(kept().given(COMMANDS.atcInv(VA & ~0xffffn, 4)), none);
+      assert.deepEqual(kept().given(COMMANDS.atcInv(VA + 0x3000n, 4)), none);
       assert.deepEqual(kept().given(COMMANDS.atcInv(VA + 0x1000n, 0)), all);
       assert.deepEqual(kept().given(COMMANDS.atcInv(VA + 0x8_0000n, 4)), all);
     });

@@ -57,7 +57,6 @@ const HIGH_PAGES = 2 ** 20;
 const GRANULE_16K = 2;
 /** ATC_INV's Size: two to this many pages are all there are. */
 const ATC_ALL = 52;
-const LAST_PAGE = 2 ** 52 - 1;
 
 /** A queue of commands. What it carries out is done at once; only what devices do not answer is told later. */
 export class CommandQueue {
@@ -210,7 +209,7 @@ function isReserved(num: number, scale: number, level: number, granule: number):
 
 /** Makes a device forget `pages` around an address. Without a PASID, or with Global, those of all PASIDs go. */
 function forgetTranslations({ atc }: Stream, word0: number, page: number, pages: number): void {
-  const first = pages > LAST_PAGE ? 0 : page - (page % pages);
+  const first = page - (page % pages);
   const last = first + pages - 1;
   const ofOne = (word0 & SUBSTREAM_VALID) !== 0 && (word0 & GLOBAL) === 0;
   if (ofOne) atc.removeRange(word0 >>> SHIFT, first, last);
