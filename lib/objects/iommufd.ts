@@ -228,14 +228,7 @@ export class Iommufd {
     if (context.closed) return;
     context.check();
     context.checkIdle();
-    const errors: unknown[] = [];
-    for (const object of [...context.objects].reverse()) {
-      try {
-        object[Symbol.dispose]();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
+    const errors = disposeAll([...context.objects].reverse());
     // A listener to traces may have closed it meanwhile.
     if (context.closed) return;
     context.markClosed();
@@ -271,6 +264,28 @@ export class Iommufd {
       object_id: 0,
       val64: value,
     }).val64;
+  }
+}
+
+/**
+ * Disposes of objects in this order, and again of those that would not go, as long as others did meanwhile: devices of a group
+ * move together, so that one may hold a page table which it is not known to be attached to. Answers what went wrong at last.
+ */
+function disposeAll(objects: readonly KernelObject[]): unknown[] {
+  let left = objects;
+  for (;;) {
+    const errors: unknown[] = [];
+    const refused = left.filter((object) => {
+      try {
+        object[Symbol.dispose]();
+        return false;
+      } catch (error) {
+        errors.push(error);
+        return true;
+      }
+    });
+    if (refused.length === 0 || refused.length === left.length) return errors;
+    left = refused;
   }
 }
 

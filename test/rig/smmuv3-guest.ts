@@ -26,6 +26,8 @@ export const IPA = 0xc00_0000n;
 /** Bytes of what is moved; of an access that is refused: one that is not split, and so makes one event. */
 export const LENGTH = 256;
 const WORD = 4;
+/** Where the device keeps what it reads in such an access: what it writes is from the start of its buffer. */
+export const READ_AT = 0x800;
 
 const TG0: Readonly<Record<Granule, number>> = { 12: 0, 14: 2, 16: 1 };
 /** How long an event may take from the hardware's queue. */
@@ -125,8 +127,14 @@ export class Smmuv3Guest {
     return this;
   }
 
+  /** Gives commands, all of which must be done. */
   invalidate(...commands: readonly Command[]): void {
-    assert.equal(this.viommu.invalidate({ smmuv3: commandWords(...commands) }), commands.length);
+    assert.deepEqual(this.give(...commands), [commands.length, 'ok']);
+  }
+  /** Gives commands: how many are done, and what the next is refused with, 'ok' where none is. */
+  give(...commands: readonly Command[]): readonly [completed: number, code: string] {
+    const { completed, refusal } = this.viommu.tryInvalidate({ smmuv3: commandWords(...commands) });
+    return [completed, refusal?.code ?? 'ok'];
   }
 
   /** The address of one of the pages that it usually maps. */
@@ -170,7 +178,7 @@ export class Smmuv3Guest {
 
   /** Lets the device access an address in a way that is not split. */
   access(iova: bigint, access: 'read' | 'write'): Promise<void> {
-    return access === 'read' ? this.edu.load(iova, WORD) : this.edu.store(iova, WORD);
+    return access === 'read' ? this.edu.load(iova, WORD, READ_AT) : this.edu.store(iova, WORD);
   }
   /** Asserts that an access is refused, and which event tells of it. */
   async faults(event: ExpectedEvent['event'], iova: bigint, access: 'read' | 'write' = 'write'): Promise<void> {

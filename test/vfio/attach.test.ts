@@ -89,6 +89,17 @@ vfioCases('vfio-attach', (test) => {
     assert.equal(other.device.attachedTo(), undefined);
     assert.equal(other.attach(ioas), hwpt);
   });
+  test('group-close', 'devices of one group move together, and all is closed', { needs: ['pair0', 'pair1'] }, (t) => {
+    const [one, other] = [t.bound('pair0'), t.bound('pair1')];
+    const ioas = t.iommufd.allocIoas();
+    const [first, second] = [ioas.allocHwpt(one.device), ioas.allocHwpt(one.device)];
+    one.attach(first);
+    other.attach(first);
+    one.attach(second);
+    t.iommufd.close();
+    assert.deepEqual([first.destroyed, second.destroyed], [true, true]);
+  });
+
   test('two-contexts', 'devices of one group belong to one iommufd', { needs: ['pair0', 'pair1'] }, (t) => {
     t.bound('pair0');
     const other = t.open('pair1');

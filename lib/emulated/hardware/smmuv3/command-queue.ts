@@ -53,7 +53,7 @@ const STAG = 0xffff;
 
 /** A page number's bits from word 3 on. */
 const HIGH_PAGES = 2 ** 20;
-/** TG is 1, 2, 3 for granules of 4, 16 and 64 KiB: pages of 4 KiB in one, as log2. */
+/** TG is 1, 2, 3 for granules of 4, 16 and 64 KiB. */
 const GRANULE_16K = 2;
 /** ATC_INV's Size: two to this many pages are all there are. */
 const ATC_ALL = 52;
@@ -202,7 +202,7 @@ export class CommandQueue {
   }
 }
 
-/** Combinations of fields that a range must not have: nothing at all, and a level that granules of 16 KiB do not have (IDR5.DS 0). */
+/** Reserved values of a range's fields: none of them set, and a level that granules of 16 KiB do not have (IDR5.DS 0). */
 function isReserved(num: number, scale: number, level: number, granule: number): boolean {
   return (num === 0 && scale === 0 && level === 0) || (level === 1 && granule === GRANULE_16K);
 }

@@ -1,6 +1,5 @@
 // The ways an access can take, by what is installed for its stream (STE.Config): refused, by the kernel's own tables, by
 // stage 2 alone. The way through both stages is nested-path.ts.
-
 import { PERMIT } from '../tlb.js';
 import type { Access } from './access.js';
 import { EVENT, FAULT_CLASS } from './event-record.js';
@@ -80,8 +79,9 @@ function throughTable({ faults }: TranslationUnit, table: KernelTable, access: A
   const address = translation === undefined ? REFUSED : translation.translate(page, access.offset, write);
   if (address >= 0) return address;
   if (stage === 2) return faults.stage2(access, translation, page, FAULT_CLASS.input, stalls);
-  const type = frameOf(translation, page, !write) < 0 ? EVENT.translation : EVENT.permission;
-  return faults.stage1(access, type, { records: true, stalls });
+  // Stage 1 cannot forbid reading alone; and to ask about writing could count as a write where these are tracked.
+  const readable = write && frameOf(translation, page, false) >= 0;
+  return faults.stage1(access, readable ? EVENT.permission : EVENT.translation, { records: true, stalls });
 }
 
 /** A guest's stream without stage 1: its addresses are the guest's physical ones. */
