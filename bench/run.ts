@@ -8,6 +8,7 @@ import { detachOneBuffer, type Plan } from './measure.js';
 import { mmio } from './mmio.js';
 import { nativeIoctl } from './native-ioctl.js';
 import { conditions, type Line, missed, printer, rows } from './report.js';
+import { translations } from './translation.js';
 
 const USAGE = `options:
   --format text|json   json: one object a line
@@ -58,6 +59,7 @@ function* emulated(): Generator<Line> {
   // Before anything else is alive.
   yield bytesPerMapping();
   yield* rows(crowds(), CROWDS);
+  yield* translations();
 }
 
 async function* lane(kernel: string | undefined): AsyncGenerator<Line> {

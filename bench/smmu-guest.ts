@@ -15,7 +15,7 @@ const DEVICE = '0000:01:00.0';
 const STREAM = 7;
 const ASID = 5n;
 /** Where the guest's memory lies for it. */
-const IPA = 0x4000_0000;
+const IPA = 0x1_8000_0000;
 /** How much it has: half of it for pages that its devices reach, the other half for tables and queues. */
 const SIZE = 128 * 2 ** 20;
 const DATA = SIZE / 2;

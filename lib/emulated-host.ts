@@ -2,6 +2,8 @@
 // of what uses this package, on any system: everything is in this process, and several hosts do not know each other.
 import { deviceSpec, type EmulatedDeviceOptions } from './emulated/device-options.js';
 import { EmulatedDevice } from './emulated/emulated-device.js';
+import type { Endpoint } from './emulated/hardware/endpoint.js';
+import type { ModelFunction } from './emulated/hardware/pci/function.js';
 import { MACHINES, type MachineName } from './emulated/hardware/platforms.js';
 import type { HwQueueControl } from './emulated/hardware/tegra241/queue-control.js';
 import { inspectMachine, type MachineState } from './emulated/inspect.js';
@@ -86,7 +88,7 @@ function hugePageSize(size: number): number {
 
 function makeMachine(options: EmulatedHostOptions): Machine {
   checkOptions(options, ['machine', 'devices', 'memory', 'limits', 'uapi']);
-  const { devices = [{ address: '0000:01:00.0' }], memory = {}, limits = {} } = options;
+  const { machine = 'tegra241-cmdqv', devices = [{ address: '0000:01:00.0' }], memory = {}, limits = {} } = options;
   if (!Array.isArray(devices)) throw invalidType('devices', 'an array', devices);
   checkOptions(memory, ['size', 'scatter', 'hugePageSizes'], 'memory');
   const { hugePageSizes = [] } = memory;
@@ -97,7 +99,7 @@ function makeMachine(options: EmulatedHostOptions): Machine {
   if (new Set(names).size < names.length) throw outOfRange('devices', 'at addresses that differ', names.join(', '));
   const privileged = toBoolean(limits.privileged, 'privileged', true);
   return new Machine({
-    name: oneOf(options.machine ?? 'tegra241-cmdqv', MACHINES, 'machine'),
+    name: oneOf(machine, MACHINES, 'machine'),
     devices: specs,
     memorySize: memorySize(memory.size),
     scatter: toBoolean(memory.scatter, 'scatter', false),
@@ -136,7 +138,7 @@ export class EmulatedHost extends Host {
   device(address: string): EmulatedDevice {
     const { fn } = this.#pluggedAt(address);
     const endpoint = this.#machine.endpointAt(address);
-    if (endpoint !== undefined) return new EmulatedDevice(endpoint, fn);
+    if (endpoint !== undefined) return this.#ownSide(endpoint, fn);
     throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `the device at ${address} has no IOMMU to do DMA through`);
   }
   #pluggedAt(address: string): PluggedDevice {
@@ -179,7 +181,10 @@ export class EmulatedHost extends Host {
     if (endpoint === undefined) {
       throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'this device is not bound on this host, or has no IOMMU');
     }
-    return new EmulatedDevice(endpoint, this.#machine.deviceAt(endpoint.name)?.fn);
+    return this.#ownSide(endpoint, this.#machine.deviceAt(endpoint.name)?.fn);
+  }
+  #ownSide(endpoint: Endpoint, fn: ModelFunction | undefined): EmulatedDevice {
+    return new EmulatedDevice(endpoint, fn, () => this.#machine.seam.settle());
   }
 
   /**

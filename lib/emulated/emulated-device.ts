@@ -41,11 +41,16 @@ export class EmulatedDevice {
   readonly #endpoint: Endpoint;
   /** Undefined for a device that IOMMU_TEST_CMD made. */
   readonly #fn: ModelFunction | undefined;
+  readonly #settle: () => void;
 
-  /** Not for callers: use `host.device` or `host.deviceOf`. */
-  constructor(endpoint: Endpoint, fn: ModelFunction | undefined) {
+  /**
+   * Not for callers: use `host.device` or `host.deviceOf`.
+   * @param settle throws what models threw whose registers a DMA reached
+   */
+  constructor(endpoint: Endpoint, fn: ModelFunction | undefined, settle: () => void = () => {}) {
     this.#endpoint = endpoint;
     this.#fn = fn;
+    this.#settle = settle;
   }
 
   /** Its PCI address; 'iommufd_mock0' and so on for one that IOMMU_TEST_CMD made. */
@@ -62,6 +67,7 @@ export class EmulatedDevice {
   dmaRead(iova: U64, length: number, options: DmaOptions = {}): Uint8Array {
     const { from, bytes, pasid } = toRead(iova, length, options);
     const result = this.#endpoint.dmaRead(from, bytes, pasid);
+    this.#settle();
     if (result < 0) throw new IommufdError('DMA read', result, { device: this.name, iova: from, length });
     return bytes;
   }
@@ -78,6 +84,7 @@ export class EmulatedDevice {
     const pasid = toPasid(options);
     if (pasid === 0) this.#fn?.wrote(to, bytes.length);
     const result = this.#endpoint.dmaWrite(to, bytes, pasid);
+    this.#settle();
     if (result < 0) throw new IommufdError('DMA write', result, { device: this.name, iova: to, length: bytes.length });
   }
 
@@ -90,6 +97,7 @@ export class EmulatedDevice {
   async dmaReadAsync(iova: U64, length: number, options: DmaOptions = {}): Promise<Uint8Array> {
     const { from, bytes, pasid } = toRead(iova, length, options);
     const result = await this.#endpoint.access(from, bytes, false, pasid);
+    this.#settle();
     if (result < 0) throw new IommufdError('DMA read', result, { device: this.name, iova: from, length });
     return bytes;
   }
@@ -104,6 +112,7 @@ export class EmulatedDevice {
     const pasid = toPasid(options);
     if (pasid === 0) this.#fn?.wrote(to, bytes.length);
     const result = await this.#endpoint.access(to, bytes, true, pasid);
+    this.#settle();
     if (result < 0) throw new IommufdError('DMA write', result, { device: this.name, iova: to, length: bytes.length });
   }
 

@@ -141,6 +141,36 @@ describe('a device model', () => {
     nic.reset();
   });
 
+  it('throws out of another device’s DMA that reached it, and out of nothing else', async () => {
+    const model = new Adder();
+    const other = '0000:00:08.0';
+    const host = createEmulatedHost({ devices: [{ address: ADDRESS, model }, { address: other }] });
+    const iommufd = host.openIommufd();
+    const [nic, peer] = [host.openDevice(ADDRESS), host.openDevice(other)];
+    nic.bind(iommufd);
+    const ioas = iommufd.allocIoas();
+    nic.config.enable({ memory: true, busMaster: true });
+    ioas.mapDmaBuf(nic.region('bar0'), { iova: IOVA });
+    peer.bind(iommufd).attach(ioas);
+    const own = host.device(other);
+    assert.deepEqual(own.dmaRead(IOVA, 4), new Uint8Array(4));
+    const broken = new Error('a broken model');
+    const fails = () => {
+      model.failure = broken;
+    };
+    fails();
+    assert.throws(() => own.dmaRead(IOVA, 4), broken);
+    fails();
+    assert.throws(() => own.dmaWrite(IOVA, new Uint8Array(4)), broken);
+    fails();
+    await assert.rejects(own.dmaReadAsync(IOVA, 4), broken);
+    fails();
+    await assert.rejects(own.dmaWriteAsync(IOVA, new Uint8Array(4)), broken);
+    assert.deepEqual(own.dmaRead(IOVA, 4), new Uint8Array(4));
+    for (const device of [nic, peer]) device.close();
+    iommufd.close();
+  });
+
   it('throws late work out of the access that it was due at', () => {
     const { nic, model } = stage();
     nic.config.enable({ memory: true, busMaster: true });

@@ -158,6 +158,9 @@ describe('physical memory of the emulated machine', () => {
             assert.equal(physical.load64(at), true);
             const view = new DataView(bytes.buffer);
             assert.deepEqual([physical.low, physical.high], [view.getUint32(0, true), view.getUint32(4, true)]);
+            const words = backing.words(page);
+            assert.equal(words.length, PAGE / 4);
+            assert.deepEqual([words[2 * word], words[2 * word + 1]], [view.getInt32(0, true), view.getInt32(4, true)]);
           }
         }),
       );
@@ -184,7 +187,10 @@ describe('physical memory of the emulated machine', () => {
       assert.deepEqual([physical.low, physical.high], [0x0403_0201, 0xffff_ffff], `round ${round}`);
       assert.equal(physical.load64(backing.base * PAGE + edge), true);
       assert.deepEqual([physical.low, physical.high], [9, 0]);
+      const words = backing.words(edge / PAGE);
+      assert.deepEqual([words.length, words[0]], [PAGE / 4, 9]);
       backing.detachWindows(viewer);
+      assert.equal(words.length, round === 1 ? 0 : PAGE / 4);
     }
   });
 

@@ -74,6 +74,7 @@ function stage(model = new Probe(), options: { pasid?: boolean; multifunction?: 
       read: (iova, into, id) => dma.push(`read ${iova} ${into.length} ${id}`) > 0,
       write: (iova, from, id) => dma.push(`write ${iova} ${from.length} ${id}`) > 0,
       requestPage: ({ address }) => dma.push(`page ${address}`),
+      reset: () => dma.push('reset'),
     },
   });
   const seen: string[] = [];

@@ -191,6 +191,25 @@ describe('emulated SMMUv3: what it keeps', () => {
     assert.equal(knows(first + 2), false);
   });
 
+  it('keeps streams and contexts apart, whatever the StreamIDs', () => {
+    const guest = new Smmuv3Guest();
+    // The micro TLB's tags have 32 bits and a sign: contexts come first, then streams with the longest ids.
+    const { tables, stream } = guest.simple();
+    const identical = RAM + 8 * PAGE;
+    tables.map(BigInt(identical), guest.page(), PAGE);
+    const others = [1, 2, 3, 4].map((i) => guest.stream(undefined, 2 ** 32 - 1 - i));
+    for (const other of others) other.install({ kind: 'bypass', stage2: guest.stage2 });
+    const page = identical / PAGE;
+    const wanted = guest.frame(identical);
+    const behind = stream.translate(page, 0, false, 0);
+    assert(behind >= 0 && behind !== wanted);
+    assert.equal(guest.smmu.execute(...COMMANDS.nhAll()), CERROR.none);
+    for (const other of others) {
+      assert(other.translate(page + 1, 0, false, 0) >= 0);
+      assert.equal(other.translate(page, 0, false, 0), wanted);
+    }
+  });
+
   it('address spaces beyond counting go together: every command still does what it is to', () => {
     const guest = new Smmuv3Guest(1024);
     const tables = guest.tables();

@@ -6,6 +6,7 @@ import {
   ADDRESS,
   closeAll,
   command,
+  EATS,
   Guest,
   IPA,
   PAGE,
@@ -268,6 +269,50 @@ describe("what the emulated SMMUv3's driver invalidates", () => {
     hardware.answersInvalidations = false;
     guest.invalidate(command.tlbiNhAll(), command.atcInvAll(STREAM));
     assert.deepEqual(hardware.dmaRead(va(0), 16), pattern(16));
+  });
+
+  it('is all of a device that is reset, which is as it was then', () => {
+    for (const [how, all] of [
+      ['reset', []],
+      ['hotReset', ['tlb']],
+    ] as const) {
+      const guest = new Guest(stage({ ats: true, model: 'test', pasid: true }), { ssidBits: 4 });
+      const { nic, host, ioas, device } = guest.stage;
+      const hardware = host.device(ADDRESS);
+      guest.setContext(3, 2n);
+      guest.map(0, 0);
+      guest.write(1, pattern(16));
+      nic.attach(guest.nested('translate', [0n, EATS]));
+      for (const pasid of [0, 3]) hardware.dmaRead(va(0), 16, { pasid });
+      assert.equal(host.inspect().tlb.filter(({ where }) => where === `atc ${ADDRESS}`).length, 2);
+      nic[how]();
+      assert.deepEqual([...new Set(host.inspect().tlb.map(({ where }) => where))], all, how);
+      guest.map(0, 1);
+      guest.invalidate(command.tlbiNhAll());
+      for (const pasid of [0, 3]) assert.deepEqual(hardware.dmaRead(va(0), 16, { pasid }), pattern(16), how);
+      guest.map(0, undefined);
+      guest.invalidate(command.tlbiNhAll(), command.atcInvAll(STREAM));
+      assert.throws(() => hardware.dmaRead(va(0), 16), REFUSED);
+      assert.equal(guest.told().length, 1, 'its guest hears of it');
+
+      const own = ioas.allocHwpt(device, { pasid: true });
+      nic.attach(own);
+      nic.attach(own, { pasid: 7 });
+      nic[how]();
+      for (const pasid of [0, 7]) hardware.dmaRead(IPA, 16, { pasid });
+      assert.throws(() => hardware.dmaRead(IPA, 16, { pasid: 8 }), REFUSED);
+      closeAll();
+    }
+  });
+
+  it('is nothing of a device whose guest has no name for it any more: a reset leaves it blocked', () => {
+    const { guest, nic, hardware } = translated(new Guest(stage({ ats: true, model: 'test' })));
+    guest.map(0, 0);
+    guest.vdevice.destroy();
+    hardware.dmaRead(va(0), 16);
+    nic.reset();
+    assert.throws(() => hardware.dmaRead(va(0), 16), REFUSED);
+    assert.deepEqual(guest.told(), []);
   });
 
   it('is nothing of a device that the guest has without ATS', () => {

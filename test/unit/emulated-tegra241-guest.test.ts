@@ -32,6 +32,21 @@ describe("a guest's queue and its device", () => {
     assert.equal(s.control(queue).inspect().executed, 2);
   });
 
+  it('commands are executed by the SMMU of its device, whatever interface it has', () => {
+    const s = stage({ devices: 2, smmus: 2 });
+    const first = makeGuest(s).viommu;
+    makeGuest(s, 1).viommu.destroy();
+    first.destroy();
+    for (const index of [1, 0]) {
+      const { guest, tables, read } = run(s, { index });
+      tables.map(0, 1);
+      assert.equal(read(), 1);
+      tables.map(0, 2);
+      guest.submit(forgetPage(VA), SYNC);
+      assert.deepEqual([guest.done, read()], [true, 2]);
+    }
+  });
+
   it('only the page that is told of is forgotten', () => {
     const { tables, guest, read } = run(stage());
     for (const page of [0, 1]) tables.map(page, 1);

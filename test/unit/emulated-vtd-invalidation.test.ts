@@ -204,6 +204,20 @@ describe('emulated VT-d: a device that keeps translations (ATS)', () => {
     assert.deepEqual([read(0)[0], read(1)[0]], [2, 3]);
   });
 
+  it('forgets all of it in a reset, also where it does not answer', () => {
+    const base = attached({ ats: true, model: 'test' });
+    const { tables, own, data, nested, read } = base;
+    touch(base, 2);
+    own.answersInvalidations = false;
+    base.nics[0].hotReset();
+    assert.deepEqual(kept(base.host, `atc ${ADDRESS}`), []);
+    assert.deepEqual(kept(base.host), [0, 1], 'the IOMMU keeps what it has');
+    tables.map(VA, data(1));
+    nested.invalidate({ vtd: [{ all: true }] });
+    own.dmaWrite(VA, bytes(2));
+    assert.equal(read(1)[0], 2);
+  });
+
   it('forgets all of it when the host unmaps memory', () => {
     const base = attached({ ats: true });
     const { ioas, ram, host } = base;

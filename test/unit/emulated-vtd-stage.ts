@@ -44,7 +44,7 @@ export function machine(options: DeviceOptions = {}, other: DeviceOptions = opti
     undo.push(() => ram.free());
     return ram;
   };
-  return { host, iommufd, device, second, memory, own: host.device(ADDRESS), otherOwn: host.device(OTHER) };
+  return { host, iommufd, nics, device, second, memory, own: host.device(ADDRESS), otherOwn: host.device(OTHER) };
 }
 
 export interface GuestOptions extends DeviceOptions {

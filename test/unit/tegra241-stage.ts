@@ -32,6 +32,8 @@ export function unmake(): void {
 
 export interface MachineOptions {
   readonly devices?: number;
+  /** With 2, every second device is behind the other one: that keeps no dirty state. */
+  readonly smmus?: 1 | 2;
   readonly ats?: boolean;
   readonly scatter?: boolean;
   readonly dialect?: 'linux' | 'vqueue-v3';
@@ -42,11 +44,17 @@ export function addressOf(index: number): string {
 }
 
 /** A machine with devices that are bound to one iommufd. */
-export function stage({ devices = 1, ats = false, scatter = false, dialect = 'linux' }: MachineOptions = {}) {
+export function stage({
+  devices = 1,
+  smmus = 1,
+  ats = false,
+  scatter = false,
+  dialect = 'linux',
+}: MachineOptions = {}) {
   const addresses = Array.from({ length: devices }, (_, i) => addressOf(i));
   const machine = new Machine({
     name: 'tegra241-cmdqv',
-    devices: addresses.map((address) => deviceSpec({ address, ats })),
+    devices: addresses.map((address, i) => deviceSpec({ address, ats, dirtyTracking: i % smmus === 0 })),
     memorySize: 256 * 2 ** 20,
     scatter,
     hugePageSizes: [],

@@ -20,6 +20,8 @@ export interface Endpoint extends IommuDevice {
   raiseEvent(): number;
   /** Whether it answers when the IOMMU tells it to forget translations (PCI ATS): a broken device does not. */
   answersInvalidations: boolean;
+  /** It is reset: all translations that it keeps are gone. */
+  forgetTranslations?(): void;
 }
 
 /** Whether a device is behind an IOMMU that translates. */

@@ -15,7 +15,7 @@ export interface TlbEntry {
 }
 
 /** How many there are at most: with more, those that were made first go, in turn. A power of two. */
-const CAPACITY = 8192;
+const CAPACITY = 4096;
 /** Places of the hash table, and of the one of tags: powers of two. */
 const BUCKETS = 2 * CAPACITY;
 const TAG_BUCKETS = 1024;

@@ -108,6 +108,14 @@ export class AreaMap implements Translation {
   translate(page: number, offset: number, write: boolean): number {
     return this.#translate(page, offset, write ? WRITE : READ);
   }
+  frame(page: number, write: boolean): number {
+    const { areaTable } = this;
+    const slot = areaTable.at(page, 0);
+    if (slot < 0 || ((areaTable.rights[slot] ?? 0) & (write ? WRITE : READ)) === 0) return -1;
+    // Such a domain lets no area begin within a page.
+    const index = (areaTable.firstIndex[slot] ?? 0) + page - (areaTable.startPage[slot] ?? 0);
+    return this.pages.frame(areaTable.pages[slot] ?? 0, index);
+  }
   /** The physical address behind an IOVA, whatever may be done there; -1 where nothing is mapped. */
   translateAny(page: number, offset: number): number {
     return this.#translate(page, offset, READ | WRITE);

@@ -116,6 +116,27 @@ export class IommuGroup {
     this.#handles.delete(pasid);
   }
 
+  /**
+   * Around a function-level reset: a device that keeps translations (PCI ATS) is blocked meanwhile, and then attached again to
+   * all that its group is (pci_dev_reset_iommu_prepare and pci_dev_reset_iommu_done). Where its driver fails at that it stays
+   * blocked, and nobody is told.
+   */
+  aroundReset(device: IommuDevice, reset: () => void): void {
+    if (!device.capable('pci-ats')) {
+      reset();
+      return;
+    }
+    if (this.#domain !== this.#blocked) this.#blocked.attach(device, this.#domain);
+    for (const [pasid, domain] of this.#pasidsOf(device)) this.#blocked.attachPasid(device, pasid, domain);
+    reset();
+    if (this.#domain !== this.#blocked) this.#domain.attach(device, this.#blocked);
+    for (const [pasid, domain] of this.#pasidsOf(device)) domain.attachPasid(device, pasid, this.#blocked);
+  }
+  #pasidsOf(device: IommuDevice): (readonly [number, Domain])[] {
+    if (!usesPasids(device)) return [];
+    return [...this.#handles].filter(([pasid]) => pasid !== NO_PASID).map(([pasid, { domain }]) => [pasid, domain]);
+  }
+
   #understands(domain: Domain): boolean {
     const [first] = this.#devices;
     return first !== undefined && domain.owner !== undefined && sameDriver(first.iommu, domain.owner);

@@ -104,6 +104,11 @@ export class Backing {
   get inOnePiece(): Uint8Array<ArrayBuffer> {
     return this.scattered || this.size > SEGMENT_SIZE ? NOTHING : this.bytes(0, this.size);
   }
+  /** A page as numbers of 32 bits with a sign, for as long as no windows are detached: then there are none. */
+  words(page: number): Int32Array<ArrayBuffer> {
+    const { buffer, byteOffset } = this.bytes(page * PAGE_SIZE, PAGE_SIZE);
+    return new Int32Array(buffer, byteOffset, PAGE_SIZE / Int32Array.BYTES_PER_ELEMENT);
+  }
   /** The 32 bits at an offset, a multiple of 4 within the memory. */
   word(offset: number): number {
     const segment = offset < SEGMENT_SIZE ? 0 : Math.floor(offset / SEGMENT_SIZE);

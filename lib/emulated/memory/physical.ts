@@ -39,7 +39,7 @@ export class PhysicalMemory implements FrameOwner {
   /** By first page, in order. */
   readonly #windows: { readonly base: number; readonly window: MmioWindow }[] = [];
   #nextWindow = FIRST_WINDOW;
-  /** What `load64` loaded last: the lower and the upper half, unsigned. */
+  /** What was loaded last: the lower and the upper half, unsigned. */
   low = 0;
   high = 0;
   /** What `find` found last. */
@@ -119,10 +119,13 @@ export class PhysicalMemory implements FrameOwner {
 
   /** Loads the 8 bytes at a physical address, a multiple of 8, into `low` and `high`; false where there is no memory. */
   load64(address: number): boolean {
-    const frame = Math.floor(address / PAGE_SIZE);
+    return this.loadFrom(Math.floor(address / PAGE_SIZE), address & (PAGE_SIZE - WORD));
+  }
+  /** The same, told as page number and offset within the page: numbers that V8 hands over without allocating them. */
+  loadFrom(frame: number, offset: number): boolean {
     const backing = this.find(frame);
     if (backing === undefined) return false;
-    const at = backing.pageOf(frame) * PAGE_SIZE + (address & (PAGE_SIZE - WORD));
+    const at = backing.pageOf(frame) * PAGE_SIZE + offset;
     this.low = backing.word(at);
     this.high = backing.word(at + HALF);
     return true;

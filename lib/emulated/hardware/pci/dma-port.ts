@@ -8,6 +8,8 @@ export interface DmaPort {
   read(iova: bigint, into: Uint8Array, pasid: number): boolean;
   write(iova: bigint, from: Uint8Array, pasid: number): boolean;
   requestPage(request: BusPageRequest): void;
+  /** The device is reset. */
+  reset(): void;
 }
 
 /** Through the IOMMU that the device is behind. */
@@ -17,6 +19,7 @@ export function translatedDma(endpoint: Endpoint): DmaPort {
     write: (iova, from, pasid) => endpoint.dmaWrite(iova, from, pasid) >= 0,
     requestPage: ({ address, pasid = 0, group = 0, perm = 1 }) =>
       endpoint.requestPage({ address, pasid, hasPasid: pasid !== 0, group, perm, last: true }),
+    reset: () => endpoint.forgetTranslations?.(),
   };
 }
 
@@ -31,5 +34,6 @@ export function physicalDma(physical: PhysicalMemory): DmaPort {
     read: (iova, into, pasid) => reaches(iova, into.length, pasid) && physical.read(Number(iova), into),
     write: (iova, from, pasid) => reaches(iova, from.length, pasid) && physical.write(Number(iova), from),
     requestPage: () => {},
+    reset: () => {},
   };
 }

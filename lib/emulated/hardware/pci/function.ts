@@ -192,6 +192,7 @@ export class ModelFunction implements PciFunction {
   busReset(): void {
     this.#config.reset();
     this.#interrupts.reset();
+    this.#dma.reset();
     this.#clock.resume();
     if (this.#model.reset === undefined) return;
     this.#clock.forget();

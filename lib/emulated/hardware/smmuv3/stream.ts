@@ -47,7 +47,7 @@ export class Stream implements Translator {
   ) {
     this.#unit = unit;
     this.#path = new AbortPath(unit, this.#pasids);
-    this.quickTag = -1 - id;
+    this.quickTag = unit.newStreamTag();
   }
 
   /** After an access that was refused: the tag that it waits by, to be given to `waitFor`; -1 where it does not wait. */
@@ -119,6 +119,11 @@ export class Stream implements Translator {
   /** CMD_CFGI_CD_ALL, CMD_CFGI_STE */
   forgetContexts(): void {
     this.#path.forgetContexts();
+    this.#forgetQuick();
+  }
+  /** What the device keeps goes, by the device's own doing. */
+  forgetTranslations(): void {
+    this.atc.clear();
     this.#forgetQuick();
   }
   #forgetQuick(): void {

@@ -24,12 +24,17 @@ export class TranslationUnit {
   readonly memory: TableMemory;
   readonly walker: Stage1Walker;
   #contextTag = 0;
+  #streamTag = 0;
 
   constructor(physical: PhysicalMemory) {
     this.memory = new TableMemory(physical);
     this.walker = new Stage1Walker(this.memory);
   }
 
+  /** A tag of a stream's own in the micro TLB. No StreamID, of 32 bits: the tags there have as many for contexts as well. */
+  newStreamTag(): number {
+    return --this.#streamTag;
+  }
   /** A tag that no cached context has. */
   newContextTag(): number {
     if (this.#contextTag === CONTEXT_TAGS) {

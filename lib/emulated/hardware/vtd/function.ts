@@ -98,6 +98,12 @@ export class VtdFunction implements Translator {
     this.#unit.forget();
   }
 
+  /** The device was reset: it keeps nothing. */
+  forgetTranslations(): void {
+    this.deviceTlb?.clear();
+    this.#unit.forget();
+  }
+
   translate(page: number, offset: number, write: boolean, pasid: number): number {
     const entry = pasid === NO_PASID ? this.#own : this.#others.get(pasid);
     if (entry === undefined) return this.#refuse(FAULT.final);

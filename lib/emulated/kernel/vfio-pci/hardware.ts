@@ -134,6 +134,12 @@ export class PciHardware {
     }
   }
 
+  /** The same where the function alone is reset: its IOMMU knows of that, and not of a reset of the whole bus. */
+  aroundFunctionReset(reset: () => void): void {
+    const { dev } = this.fn;
+    this.around(() => dev.group.aroundReset(dev, reset));
+  }
+
   get power(): number {
     return this.#power;
   }

@@ -55,7 +55,7 @@ export class OpenFunction {
     hardware.enable();
     const reset = fn.functionReset;
     this.resets = reset !== undefined;
-    if (reset !== undefined) hardware.around(() => reset.call(fn));
+    if (reset !== undefined) hardware.aroundFunctionReset(() => reset.call(fn));
     this.#before = hardware.save();
     hardware.setIntx(true);
     this.interrupts = new Interrupts(this);
@@ -80,7 +80,7 @@ export class OpenFunction {
     const reset = fn.functionReset;
     this.dmaBufs.move(true);
     if (reset !== undefined) {
-      this.hardware.around(() => reset.call(fn));
+      this.hardware.aroundFunctionReset(() => reset.call(fn));
       this.migration?.reset();
     }
     if (this.config.memoryEnabled) this.dmaBufs.move(false);

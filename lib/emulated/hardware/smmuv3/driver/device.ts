@@ -78,6 +78,9 @@ export class Smmuv3Device implements Endpoint {
   set answersInvalidations(answers: boolean) {
     this.stream.answersInvalidations = answers;
   }
+  forgetTranslations(): void {
+    this.stream.forgetTranslations();
+  }
 
   dmaRead(iova: bigint, into: Uint8Array, pasid = NO_PASID): number {
     return dmaRead(this.#physical, this.stream, iova, into, pasid);

@@ -1,5 +1,4 @@
-// The CMDQV as Linux's driver has it: virtual interfaces to give away, and what user space is told of them
-// (tegra241-cmdqv.c).
+// CMDQVs as Linux's driver of the SMMU has them (tegra241-cmdqv.c): what user space is told, and vIOMMUs with an interface.
 import { ERRNO } from '../../../../uapi/errno.js';
 import { iommu_hw_info_type, iommu_viommu_type } from '../../../../uapi/iommufd-constants.js';
 import { iommu_hw_info_tegra241_cmdqv } from '../../../../uapi/iommufd-driver-data.js';
@@ -9,8 +8,8 @@ import type { UserStruct } from '../../../kernel/user-data.js';
 import type { SmmuImpl } from '../../smmuv3/driver/impl.js';
 import type { Smmuv3Viommu } from '../../smmuv3/driver/viommu.js';
 import type { Smmu } from '../../smmuv3/smmu.js';
-import { LOG2_INTERFACES, LOG2_QUEUES, LOG2_STREAMS, VERSION } from '../parameters.js';
-import { VirtualInterface } from '../virtual-interface.js';
+import { LOG2_QUEUES, LOG2_STREAMS, VERSION } from '../parameters.js';
+import { CmdqvUnit } from './cmdqv-unit.js';
 import { Tegra241Viommu } from './viommu.js';
 
 const HW_INFO = iommu_hw_info_type.values.IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV;
@@ -19,10 +18,7 @@ const LAYOUT = iommu_hw_info_tegra241_cmdqv;
 export class Cmdqv implements SmmuImpl {
   readonly viommuType = iommu_viommu_type.values.IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV;
   readonly #kernel: Kernel;
-  /** The hardware's, by index, as far as they have been used: their registers stay. */
-  readonly #interfaces: (VirtualInterface | undefined)[] = [];
-  /** Which are in use; the first one is the kernel's own. */
-  readonly #used = [true, ...new Array<boolean>(2 ** LOG2_INTERFACES - 1).fill(false)];
+  readonly #units = new Map<Smmu, CmdqvUnit>();
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -38,26 +34,13 @@ export class Cmdqv implements SmmuImpl {
   }
 
   initViommu(base: Smmuv3Viommu, data: UserStruct | undefined): ViommuDriver | number {
-    const viommu = new Tegra241Viommu(this.#kernel, base, this);
+    const viommu = new Tegra241Viommu(this.#kernel, base, this.#unitOf(base.smmu));
     const refusal = viommu.init(data);
     return refusal < 0 ? refusal : viommu;
   }
-
-  /** Takes an interface; answers its index, or -errno. */
-  takeInterface(): number {
-    const index = this.#used.indexOf(false);
-    if (index < 0) return -ERRNO.ENOSPC;
-    if (!this.#kernel.allocates()) return -ERRNO.ENOMEM;
-    this.#used[index] = true;
-    return index;
-  }
-  giveBack(index: number): void {
-    this.#used[index] = false;
-  }
-  /** The hardware of an interface. */
-  interfaceAt(index: number, smmu: Smmu): VirtualInterface {
-    const made = this.#interfaces[index] ?? new VirtualInterface(this.#kernel.physical, smmu);
-    this.#interfaces[index] = made;
+  #unitOf(smmu: Smmu): CmdqvUnit {
+    const made = this.#units.get(smmu) ?? new CmdqvUnit(this.#kernel, smmu);
+    this.#units.set(smmu, made);
     return made;
   }
 }

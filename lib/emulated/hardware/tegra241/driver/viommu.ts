@@ -13,7 +13,7 @@ import type { Smmuv3Viommu } from '../../smmuv3/driver/viommu.js';
 import type { HwQueueControl } from '../queue-control.js';
 import { LAST_VIRTUAL_STREAM } from '../stream-matches.js';
 import type { VirtualInterface } from '../virtual-interface.js';
-import type { Cmdqv } from './cmdqv.js';
+import type { CmdqvUnit } from './cmdqv-unit.js';
 import { LvcmdqSlots } from './lvcmdq-slots.js';
 
 const TYPE = iommu_viommu_type.values.IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV;
@@ -32,11 +32,11 @@ interface Taken {
 export class Tegra241Viommu implements ViommuDriver {
   readonly #kernel: Kernel;
   readonly #base: Smmuv3Viommu;
-  readonly #cmdqv: Cmdqv;
+  readonly #cmdqv: CmdqvUnit;
   #interface: Taken | undefined;
   #mmapOffset: number | undefined;
 
-  constructor(kernel: Kernel, base: Smmuv3Viommu, cmdqv: Cmdqv) {
+  constructor(kernel: Kernel, base: Smmuv3Viommu, cmdqv: CmdqvUnit) {
     this.#kernel = kernel;
     this.#base = base;
     this.#cmdqv = cmdqv;
@@ -58,7 +58,7 @@ export class Tegra241Viommu implements ViommuDriver {
   /** Starts the interface; answers the bytes of its page 0. */
   #start(index: number): number {
     const { smmu, vmid, core } = this.#base;
-    const hardware = this.#cmdqv.interfaceAt(index, smmu);
+    const hardware = this.#cmdqv.interfaceAt(index);
     this.#interface = {
       index,
       hardware,

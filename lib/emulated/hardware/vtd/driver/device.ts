@@ -95,6 +95,10 @@ export class VtdDevice implements Endpoint {
     this.fn.answersInvalidations = answers;
   }
 
+  forgetTranslations(): void {
+    this.fn.forgetTranslations();
+  }
+
   dmaRead(iova: bigint, into: Uint8Array, pasid = NO_PASID): number {
     return dmaRead(this.#kernel.physical, this.fn, iova, into, pasid);
   }
