@@ -257,6 +257,14 @@ describe('emulated SMMUv3: what it keeps', () => {
     }
     it('go with another stream table entry', () => {
       const { guest, stream, context, known } = replaced();
+      stream.install({ kind: 'nested', stage2: guest.stage2, ste: steWords(context, { withoutSubstream: 2 }) });
+      assert.equal(known(), false);
+    });
+    it('stay with the same one: the driver sees nothing to tell', () => {
+      const { guest, stream, context, known } = replaced();
+      stream.install({ kind: 'nested', stage2: guest.stage2, ste: steWords(context) });
+      assert.equal(known(), true);
+      stream.install({ kind: 'abort' });
       stream.install({ kind: 'nested', stage2: guest.stage2, ste: steWords(context) });
       assert.equal(known(), false);
     });

@@ -21,6 +21,13 @@ export type StreamConfig =
 /** No PASID. */
 const NONE = -1;
 
+/** Whether both are the same guest's tables on the same stage 2, which a VMID stands for as long as anything is on it. */
+function isSameGuest(one: StreamConfig, other: StreamConfig): boolean {
+  if (one.kind !== 'nested' || other.kind !== 'nested') return false;
+  const isSameStage2 = one.stage2.vmid === other.stage2.vmid && one.stage2.stalls === other.stage2.stalls;
+  return isSameStage2 && one.ste.every((word, i) => word === other.ste[i]);
+}
+
 export class Stream implements Translator {
   /** Its device's, for inspection. */
   name = '';
@@ -36,6 +43,7 @@ export class Stream implements Translator {
   readonly quickTag: number;
   readonly #unit: TranslationUnit;
   readonly #pasids = new Map<number, KernelTable>();
+  #config: StreamConfig = { kind: 'abort' };
   #path: Path;
   /** The PASID of the last access that came through, and its tag in the micro TLB. */
   #lastPasid = NONE;
@@ -55,8 +63,13 @@ export class Stream implements Translator {
     return this.#unit.access.stalledTag;
   }
 
-  /** Puts another configuration into force, as after CMD_CFGI_STE: cached context descriptors go, TLB entries stay. */
+  /**
+   * Puts another configuration into force, as after CMD_CFGI_STE: cached context descriptors go, TLB entries stay. Where it is
+   * the one that is there, the driver writes and invalidates nothing (arm_smmu_write_entry).
+   */
   install(config: StreamConfig): void {
+    if (isSameGuest(config, this.#config)) return;
+    this.#config = config;
     this.#path = this.#pathOf(config);
     this.#forgetQuick();
     const ats = config.kind === 'nested' && decodeSte(config.ste).ats;
