@@ -16,11 +16,10 @@ const NOWHERE = 2 ** 37;
 class WatchedPhysical extends PhysicalMemory {
   guest: Backing | undefined;
 
-  override load64(address: number): boolean {
-    const owner = this.find(Math.floor(address / PAGE));
-    assert(owner === this.guest || owner === undefined, `${address} is somebody else's`);
-    assert.equal(address % 8, 0);
-    return super.load64(address);
+  override find(frame: number): Backing | undefined {
+    const owner = super.find(frame);
+    assert(this.guest === undefined || owner === this.guest || owner === undefined, `${frame} is somebody else's`);
+    return owner;
   }
 }
 
@@ -73,6 +72,10 @@ export class GuestMemory implements TableStore, Translation {
     return this.#backing.frame(index) * PAGE + offset;
   }
 
+  frame(page: number, write: boolean): number {
+    return Math.floor(this.translate(page, 0, write) / PAGE);
+  }
+
   /** Words that tables were asked for; set to 0 to count anew. */
   get loads(): number {
     return this.tables.loads;
@@ -85,6 +88,12 @@ export class GuestMemory implements TableStore, Translation {
   change(change: Partial<Pick<GuestMemory, 'unreadable' | 'abandoned'>>): void {
     Object.assign(this, change);
     this.tables.forget();
+  }
+
+  /** A program's windows to the memory go; the bytes stay. */
+  detachWindows(): void {
+    this.#backing.window(this, 0, PAGE);
+    this.#backing.detachWindows(this);
   }
 
   allocate(bytes: number): number {

@@ -12,6 +12,7 @@ import {
   type SteFields,
   steWords,
 } from './emulated-smmuv3-guest.js';
+import { translationBy } from './translation-by.js';
 
 const VA = 0x1234_5000;
 const VA_PAGE = VA / PAGE;
@@ -187,11 +188,11 @@ describe('emulated SMMUv3: events', () => {
 
   it("of the kernel's own tables", () => {
     const { guest, refuse, stream } = stage();
-    const readOnly = { translate: (page: number, offset: number, write: boolean) => (write ? -1 : page + offset) };
+    const readOnly = translationBy((page, write) => (write ? -1 : page));
     stream.install({ kind: 'table', table: { translation: readOnly } });
     assert.deepEqual(refuse(true), [fault(PERMISSION, INPUT)]);
     assert.deepEqual(refuse(true, 2), [record(0x08 | (2 << 12), STREAM)]);
-    stream.install({ kind: 'table', table: { translation: { translate: () => -1 }, stage: 2 } });
+    stream.install({ kind: 'table', table: { translation: translationBy(() => -1), stage: 2 } });
     assert.deepEqual(refuse(false), [fault(TRANSLATION, STAGE_2 | INPUT | READ, VA, 0)]);
     assert.equal(guest.events.length, 1);
   });

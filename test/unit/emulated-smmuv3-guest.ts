@@ -27,8 +27,10 @@ export class FakeStage2 implements Translation {
     if (found === undefined || !(write ? found.writable : found.readable)) return -1;
     return found.frame * PAGE + offset;
   }
+  frame(page: number, write: boolean): number {
+    return Math.floor(this.translate(page, 0, write) / PAGE);
+  }
 }
-
 /** The tables of a half of addresses; without them it is switched off. */
 interface HalfFields {
   readonly table: number;

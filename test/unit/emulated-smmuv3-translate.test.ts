@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { keyOf } from '../../lib/emulated/hardware/smmuv3/input-address.js';
 import { contextWords, PAGE, RAM, record, Smmuv3Guest, STREAM, steWords } from './emulated-smmuv3-guest.js';
+import { translationBy } from './translation-by.js';
 
 const VA = 0x1234_5000;
 const page = (va: bigint | number) => Number(BigInt(va) >> 12n);
@@ -144,16 +145,14 @@ describe('emulated SMMUv3: translation', () => {
     it("may be a table of the kernel's, which is asked every time, and others for PASIDs", () => {
       const guest = new Smmuv3Guest();
       const stream = guest.stream();
-      const table = (base: number) => ({
-        translation: { translate: (at: number, offset: number, write: boolean) => (write ? -1 : base + at + offset) },
-      });
+      const table = (base: number) => ({ translation: translationBy((page, write) => (write ? -1 : base + page)) });
       stream.install({ kind: 'table', table: table(1000) });
       stream.setPasid(3, table(2000));
-      assert.equal(stream.translate(5, 7, false, 0), 1012);
-      assert.equal(stream.translate(5, 7, false, 3), 2012);
+      assert.equal(stream.translate(5, 7, false, 0), 1005 * PAGE + 7);
+      assert.equal(stream.translate(5, 7, false, 3), 2005 * PAGE + 7);
       assert.equal(stream.translate(5, 7, false, 4), -1);
       stream.install({ kind: 'abort' });
-      assert.equal(stream.translate(5, 7, false, 3), 2012);
+      assert.equal(stream.translate(5, 7, false, 3), 2005 * PAGE + 7);
       assert.equal(stream.translate(5, 7, false, 0), -1);
       stream.setPasid(3, undefined);
       assert.equal(stream.translate(5, 7, false, 3), -1);

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { FETCH, TableMemory } from '../../lib/emulated/hardware/table-memory.js';
 import { PhysicalMemory } from '../../lib/emulated/memory/physical.js';
 import { GuestMemory } from './armv8-guest.js';
+import { translationBy } from './translation-by.js';
 
 const PAGE = 4096;
 const BASE = 0x4000_0000;
@@ -15,7 +16,7 @@ describe('words of tables', () => {
     const { tables } = guest;
     for (let offset = 0; offset < guest.size; offset += 8) {
       assert.equal(tables.load(BASE + offset), FETCH.done);
-      assert.deepEqual([tables.low, tables.high], [offset, 0xffff_ffff - offset]);
+      assert.deepEqual([tables.low >>> 0, tables.high >>> 0], [offset, 0xffff_ffff - offset]);
     }
   });
 
@@ -24,7 +25,7 @@ describe('words of tables', () => {
       const guest = new GuestMemory(base, PAGE);
       guest.put(base + PAGE - 8, 0x8000_0001, 0xf000_0002);
       assert.equal(guest.tables.load(base + PAGE - 8), FETCH.done, `at ${base}`);
-      assert.deepEqual([guest.tables.low, guest.tables.high], [0x8000_0001, 0xf000_0002]);
+      assert.deepEqual([guest.tables.low >>> 0, guest.tables.high >>> 0], [0x8000_0001, 0xf000_0002]);
     }
   });
 
@@ -43,8 +44,8 @@ describe('words of tables', () => {
   it('end in an abort where stage 2 leads to no memory', () => {
     const physical = new PhysicalMemory({ size: PAGE, scatter: false });
     const tables = new TableMemory(physical);
-    const at = (physical.allocate(PAGE)?.frame(0) ?? 0) * PAGE;
-    tables.stage2 = { translate: (page, offset) => (page === 0 ? at : at + PAGE) + offset };
+    const frame = physical.allocate(PAGE)?.frame(0) ?? 0;
+    tables.stage2 = translationBy((page) => (page === 0 ? frame : frame + 1));
     assert.equal(tables.load(0), FETCH.done);
     assert.equal(tables.load(PAGE), FETCH.abort);
   });
@@ -62,11 +63,21 @@ describe('words of tables', () => {
     assert.equal(guest.asked, 2);
   });
 
+  it('are read where they are, also after windows to them went', () => {
+    const guest = new GuestMemory(BASE, PAGE);
+    guest.put(BASE, 5, 6);
+    assert.equal(guest.tables.load(BASE), FETCH.done);
+    guest.detachWindows();
+    guest.put(BASE, 7, 8);
+    assert.equal(guest.tables.load(BASE), FETCH.done);
+    assert.deepEqual([guest.tables.low, guest.tables.high], [7, 8]);
+  });
+
   it('are of another stage 2 from the moment on that there is one', () => {
     const guest = new GuestMemory(BASE, PAGE);
     const { tables } = guest;
     assert.equal(tables.load(BASE), FETCH.done);
-    tables.stage2 = { translate: () => -1 };
+    tables.stage2 = translationBy(() => -1);
     assert.equal(tables.load(BASE), FETCH.stage2Fault);
     tables.stage2 = guest;
     assert.equal(tables.load(BASE), FETCH.done);
@@ -91,12 +102,10 @@ describe('words of tables', () => {
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const map = new Map<number, number>();
         const tables = new TableMemory(physical);
-        tables.stage2 = {
-          translate: (page, offset) => {
-            const frame = map.get(page);
-            return frame === undefined ? -1 : backing.frame(frame) * PAGE + offset;
-          },
-        };
+        tables.stage2 = translationBy((page) => {
+          const frame = map.get(page);
+          return frame === undefined ? -1 : backing.frame(frame);
+        });
         for (const { kind, page, frame, word } of steps) {
           if (kind === 'unmap' && map.delete(page)) tables.forget();
           // What was not mapped was not remembered either.

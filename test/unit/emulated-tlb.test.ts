@@ -154,6 +154,33 @@ describe('the TLB of an emulated IOMMU', () => {
     assert.equal(tlb.find(1, 1023), false);
   });
 
+  it('forgets by a range what has its first page or its last one, and not what lies beside it', () => {
+    for (const pages of [1, 8, 100]) {
+      for (const [first, isForgotten] of [
+        [1024 - 512 - pages, false],
+        [1024 - 512 - pages + 1, true],
+        [1023, true],
+        [1024, false],
+      ] as const) {
+        const tlb = new Tlb();
+        tlb.insert(1, 512, 9, 0, PERMIT.read);
+        tlb.removeRange(1, first, first + pages - 1);
+        assert.equal(tlb.find(1, 600), !isForgotten, `${pages} pages from ${first} on`);
+      }
+    }
+  });
+
+  it('tells all 52 bits of page numbers apart, and tags', () => {
+    const tlb = new Tlb();
+    tlb.insert(7, 5, 0, 9, PERMIT.read);
+    tlb.insert(7, 2 ** 21, 9, 9, PERMIT.read);
+    for (let i = 1; i < 2 ** 16; i++) {
+      assert.equal(tlb.find(7, 5 + i * 2 ** 32), false);
+      assert.equal(tlb.find(7, 5 + i * 2 ** 10), i === 2 ** 11);
+      assert.equal(tlb.find(7 + i, 5), false);
+    }
+  });
+
   it('changes a leaf that is inserted again', () => {
     const tlb = new Tlb();
     tlb.insert(1, 5, 0, 100, PERMIT.read);

@@ -11,7 +11,7 @@ const STRIDE = 4;
 const PAGE = 0;
 /** Whose it is, and since when: for another tag, or from before the last `forget`, it means nothing. */
 const STAMP = 1;
-/** Where the page lies physically for reading and for writing, or NONE. */
+/** The physical page, for reading and for writing; or NONE. */
 const READ = 2;
 const WRITE = 3;
 
@@ -24,7 +24,7 @@ export class MicroTlb {
   readonly #entries = new Float64Array(ENTRIES * STRIDE);
   #generation = GENERATION;
 
-  /** The physical address of a page, for this kind of access; -1 where it is not known. */
+  /** The physical page behind a page, for this kind of access; -1 where it is not known. */
   find(tag: number, page: number, write: boolean): number {
     const entries = this.#entries;
     const at = ((page ^ tag) & (ENTRIES - 1)) * STRIDE;
@@ -32,8 +32,8 @@ export class MicroTlb {
     return entries[at + (write ? WRITE : READ)] ?? NONE;
   }
 
-  /** Keeps a translation; `frameAddress` is where its page lies physically, and permissions are bits of PERMIT. */
-  insert(tag: number, page: number, frameAddress: number, permissions: number): void {
+  /** Keeps a translation to a physical page; permissions are bits of PERMIT. */
+  insert(tag: number, page: number, frame: number, permissions: number): void {
     const entries = this.#entries;
     const at = ((page ^ tag) & (ENTRIES - 1)) * STRIDE;
     const stamp = this.#generation + tag;
@@ -43,8 +43,8 @@ export class MicroTlb {
       entries[at + READ] = NONE;
       entries[at + WRITE] = NONE;
     }
-    if ((permissions & PERMIT.read) !== 0) entries[at + READ] = frameAddress;
-    if ((permissions & PERMIT.write) !== 0) entries[at + WRITE] = frameAddress;
+    if ((permissions & PERMIT.read) !== 0) entries[at + READ] = frame;
+    if ((permissions & PERMIT.write) !== 0) entries[at + WRITE] = frame;
   }
 
   /** Forgets everything. */

@@ -38,9 +38,7 @@ export class PageParts {
     return (byteOffset + at) >>> PAGE_BITS;
   }
   part(index: number, data: Uint8Array, at: number): Uint8Array {
-    const view = this.#views[index];
-    // One whose buffer was detached since has length 0.
-    return view?.length === PAGE_SIZE ? view : this.#view(index, data, at);
+    return this.#views[index] ?? this.#view(index, data, at);
   }
   #view(index: number, data: Uint8Array, at: number): Uint8Array {
     const view = data.subarray(at, at + PAGE_SIZE);

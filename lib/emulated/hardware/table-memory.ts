@@ -20,8 +20,6 @@ const NO_PAGE = Number.NaN;
 const END_PAGE = 2 ** 40;
 /** Offsets of words within a page. */
 const WORDS = PAGE_SIZE - 8;
-/** Bytes of half a word. */
-const HALF = 4;
 
 /**
  * Where pages lie is remembered, as hardware's walk caches do; what is in them is not. It is stale when stage 2 changes: who
@@ -29,14 +27,14 @@ const HALF = 4;
  * Stage 2 has pages of 4 KiB at least.
  */
 export class TableMemory {
-  /** The word that was loaded last, in two halves of 32 bits (unsigned). */
+  /** The word that was loaded last, in two halves of 32 bits, each with a sign: such numbers V8 never allocates. */
   low = 0;
   high = 0;
   readonly #physical: PhysicalMemory;
   #stage2: Translation | undefined;
-  /** Pages, and the physical pages that they are; a page's place is its lower bits. */
+  /** Pages, and the memory that they are; a page's place is its lower bits. */
   readonly #pages = new Float64Array(KEPT).fill(NO_PAGE);
-  readonly #frames = new Float64Array(KEPT);
+  readonly #words: (Int32Array | undefined)[] = new Array(KEPT).fill(undefined);
 
   constructor(physical: PhysicalMemory) {
     this.#physical = physical;
@@ -55,6 +53,7 @@ export class TableMemory {
   /** Stage 2 changed. */
   forget(): void {
     this.#pages.fill(NO_PAGE);
+    this.#words.fill(undefined);
   }
 
   /**
@@ -67,23 +66,28 @@ export class TableMemory {
   /** The same, told as page number and offset within the page, a multiple of 8: numbers that V8 hands over without a copy. */
   loadFrom(page: number, offset: number): number {
     const place = page & (KEPT - 1);
-    if (this.#pages[place] !== page && !this.#find(page, place)) return FETCH.stage2Fault;
-    const frame = this.#frames[place] ?? 0;
-    const backing = this.#physical.find(frame);
-    if (backing === undefined) return FETCH.abort;
-    const at = backing.pageOf(frame) * PAGE_SIZE + offset;
-    this.low = backing.word(at);
-    this.high = backing.word(at + HALF);
+    const words = this.#pages[place] === page ? this.#words[place] : undefined;
+    // Memory whose windows were detached is found anew.
+    return words === undefined || words.length === 0 ? this.#find(page, offset) : this.#take(words, offset);
+  }
+  #take(words: Int32Array, offset: number): number {
+    const at = offset >>> 2;
+    this.low = words[at] ?? 0;
+    this.high = words[at + 1] ?? 0;
     return FETCH.done;
   }
-  #find(page: number, place: number): boolean {
+  #find(page: number, offset: number): number {
     const stage2 = this.#stage2;
     // Written so that NaN is refused too.
-    if (stage2 === undefined || !(page >= 0 && page < END_PAGE)) return false;
-    const address = stage2.translate(page, 0, false);
-    if (address < 0) return false;
+    if (stage2 === undefined || !(page >= 0 && page < END_PAGE)) return FETCH.stage2Fault;
+    const frame = stage2.frame(page, false);
+    if (frame < 0) return FETCH.stage2Fault;
+    const backing = this.#physical.find(frame);
+    if (backing === undefined) return FETCH.abort;
+    const place = page & (KEPT - 1);
+    const words = backing.words(backing.pageOf(frame));
     this.#pages[place] = page;
-    this.#frames[place] = Math.floor(address / PAGE_SIZE);
-    return true;
+    this.#words[place] = words;
+    return this.#take(words, offset);
   }
 }

@@ -89,6 +89,11 @@ export interface Translation {
    * may begin and end at any of those, at another offset within a page than the memory has.
    */
   translate(page: number, offset: number, write: boolean): number;
+  /**
+   * The physical page behind a page of IOVAs, for domains whose smallest page is no smaller than that; -1 as `translate`
+   * answers it. For what happens often: an address has more than 31 bits, which V8 allocates, and a page number has not.
+   */
+  frame(page: number, write: boolean): number;
 }
 
 /** Tells whether anything was written through a domain, and where. Positions are IOVAs. */

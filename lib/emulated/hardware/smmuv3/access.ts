@@ -6,6 +6,8 @@ export class Access {
   /** Its address: bits 63 to 12, and 11 to 0. */
   page = 0.5;
   offset = 0;
+  /** Where it leads physically, once it is translated: a field, since to answer such a number would be to allocate it. */
+  address = 0.5;
   write = false;
   /** 0: it has none. */
   pasid = 0;

@@ -6,7 +6,7 @@ import type { Access } from './access.js';
 import { type Context, Contexts, NO_CONTEXT } from './contexts.js';
 import { EVENT, FAULT_CLASS } from './event-record.js';
 import { keyOf, UPPER_HALF } from './input-address.js';
-import { bypassStage1, type Path, throughStage2 } from './path.js';
+import { bypassStage1, type Path, TRANSLATED, throughStage2 } from './path.js';
 import { frameOf, type Stage2 } from './stage2.js';
 import { type Ste, WITHOUT_SUBSTREAM } from './ste.js';
 import type { Stream } from './stream.js';
@@ -48,8 +48,8 @@ export class NestedPath implements Path {
 
   translate(access: Access): number {
     if (this.#ats) {
-      const address = this.#translated(access);
-      if (address >= 0) return address;
+      const answer = this.#translated(access);
+      if (answer >= 0) return answer;
     }
     const { faults } = this.#unit;
     const { illegal, substreamBits, withoutSubstream } = this.#ste;
@@ -73,7 +73,9 @@ export class NestedPath implements Path {
     const { page, write } = access;
     if (!atc.find(access.pasid, page) || (atc.permissions & (write ? PERMIT.write : PERMIT.read)) === 0) return REFUSED;
     const frame = frameOf(this.#stage2.translation, atc.outPage, write);
-    return frame < 0 ? REFUSED : frame + access.offset;
+    if (frame < 0) return REFUSED;
+    access.address = frame * PAGE + access.offset;
+    return TRANSLATED;
   }
 
   #withoutContext(access: Access): number {
@@ -96,9 +98,9 @@ export class NestedPath implements Path {
     if ((this.#permissions & (write ? PERMIT.write : PERMIT.read)) === 0) {
       return this.#unit.faults.stage1(access, EVENT.permission, context);
     }
-    const address = throughStage2(this.#unit, this.#stage2, access, this.#outPage, context.quickTag);
-    if (address >= 0 && this.#ats) this.#answer(access);
-    return address;
+    const answer = throughStage2(this.#unit, this.#stage2, access, this.#outPage, context.quickTag);
+    if (answer >= 0 && this.#ats) this.#answer(access);
+    return answer;
   }
 
   /** Finds the page behind an address, in the TLB or in the guest's tables; answers one of WALK. */

@@ -8,14 +8,17 @@ import { frameOf, type KernelTable, type Stage2 } from './stage2.js';
 import type { TranslationUnit } from './translation-unit.js';
 
 export interface Path {
-  /** The physical address that an access leads to; -1 where it is refused, which is reported by then. */
+  /** TRANSLATED, and the access has its address; or -1 where it is refused, which is reported by then. */
   translate(access: Access): number;
   /** Forgets a cached context descriptor, or all of them. */
   forgetContext(substream: number): void;
   forgetContexts(): void;
 }
 
+/** What is not negative. */
+export const TRANSLATED = 0;
 const REFUSED = -1;
+const PAGE_SIZE = 4096;
 /** Pages that stage 2 can be asked for. */
 const INTERMEDIATE_PAGES = 2 ** (ADDRESS_BITS - 12);
 const RECORDS = { records: true, stalls: false };
@@ -76,8 +79,11 @@ function throughPasidTable(unit: TranslationUnit, pasids: ReadonlyMap<number, Ke
 function throughTable({ faults }: TranslationUnit, table: KernelTable, access: Access): number {
   const { translation, stage = 1, stalls = false } = table;
   const { page, write } = access;
-  const address = translation === undefined ? REFUSED : translation.translate(page, access.offset, write);
-  if (address >= 0) return address;
+  const frame = frameOf(translation, page, write);
+  if (frame >= 0) {
+    access.address = frame * PAGE_SIZE + access.offset;
+    return TRANSLATED;
+  }
   if (stage === 2) return faults.stage2(access, translation, page, FAULT_CLASS.input, stalls);
   // Stage 1 cannot forbid reading alone; and to ask about writing could count as a write where these are tracked.
   const readable = write && frameOf(translation, page, false) >= 0;
@@ -125,5 +131,6 @@ export function throughStage2(
   if (frame < 0) return faults.stage2(access, translation, page, FAULT_CLASS.input, stage2.stalls === true);
   micro.insert(quickTag, access.page, frame, write ? PERMIT.write : PERMIT.read);
   access.quickTag = quickTag;
-  return frame + access.offset;
+  access.address = frame * PAGE_SIZE + access.offset;
+  return TRANSLATED;
 }

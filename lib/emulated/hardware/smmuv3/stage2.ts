@@ -21,7 +21,7 @@ export interface KernelTable {
   readonly stalls?: boolean;
 }
 
-/** The physical address of a page for this kind of access; -1 where it has none. */
+/** The physical page behind a page for this kind of access; -1 where it has none. */
 export function frameOf(translation: Translation | undefined, page: number, write: boolean): number {
-  return translation === undefined ? -1 : translation.translate(page, 0, write);
+  return translation === undefined ? -1 : translation.frame(page, write);
 }

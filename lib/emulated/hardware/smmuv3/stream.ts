@@ -20,6 +20,8 @@ export type StreamConfig =
 
 /** No PASID. */
 const NONE = -1;
+const REFUSED = -1;
+const PAGE_SIZE = 4096;
 
 /** Whether both are the same guest's tables on the same stage 2, which a VMID stands for as long as anything is on it. */
 function isSameGuest(one: StreamConfig, other: StreamConfig): boolean {
@@ -99,11 +101,11 @@ export class Stream implements Translator {
   translate(page: number, offset: number, write: boolean, pasid: number): number {
     if (pasid === this.#lastPasid) {
       const frame = this.#unit.micro.find(this.#lastTag, page, write);
-      if (frame >= 0) return frame + offset;
+      if (frame >= 0) return frame * PAGE_SIZE + offset;
     }
-    return this.#translate(page, offset, write, pasid);
+    return this.#isTranslated(page, offset, write, pasid) ? this.#unit.access.address : REFUSED;
   }
-  #translate(page: number, offset: number, write: boolean, pasid: number): number {
+  #isTranslated(page: number, offset: number, write: boolean, pasid: number): boolean {
     const { access } = this.#unit;
     access.stream = this.id;
     access.page = page;
@@ -113,10 +115,10 @@ export class Stream implements Translator {
     access.mayStall = this.mayStall;
     access.stalledTag = -1;
     access.quickTag = 0;
-    const address = this.#path.translate(access);
+    const answer = this.#path.translate(access);
     this.#lastPasid = access.quickTag === 0 ? NONE : pasid;
     this.#lastTag = access.quickTag;
-    return address;
+    return answer >= 0;
   }
 
   /** Resolves when the driver ends a wait (CMD_RESUME): true where the access is to be tried again, false where it is refused. */

@@ -11,19 +11,22 @@
 // - Disabling changes nothing but CONFIG and STATUS; enabled again, it goes on at CONS.
 // - An init error is there on demand alone: the driver gives no queue a base or a size that hardware could refuse. Until it is
 //   acknowledged the queue cannot be enabled; then CONFIG is to be written again.
+import { PAGE_SIZE } from '../../memory/backing.js';
 import { CERROR } from '../smmuv3/command-queue.js';
 import type { GuestCommands } from './guest-commands.js';
 import type { HwQueueControl, HwQueueState } from './queue-control.js';
 import { ALL_ERRORS, ENABLE, ERROR_SHIFT, GERROR, LOG2_COMMAND, REGISTER } from './registers.js';
 
-/** Memory by physical address, a 64-bit word at a time. */
+/** Memory by physical page and offset in it, a 64-bit word at a time. */
 export interface CommandMemory {
   /** False where there is no memory. */
-  load64(address: number): boolean;
+  loadFrom(page: number, offset: number): boolean;
   /** The halves of the word that was loaded last. */
   readonly low: number;
   readonly high: number;
 }
+
+const PAGE_BITS = 12;
 
 const ERROR_NAMES = {
   [CERROR.illegal]: 'illegal-command',
@@ -38,7 +41,8 @@ export class VirtualCommandQueue implements HwQueueControl {
   /** Whether page 0 shows it: CMDQ_ALLOC. */
   allocated = false;
   /** BASE: where it lies, and how many commands it holds. */
-  #base = 0;
+  #page = 0;
+  #offset = 0;
   #length = 1;
   #prod = 0;
   #cons = 0;
@@ -60,7 +64,8 @@ export class VirtualCommandQueue implements HwQueueControl {
 
   /** Gives it memory, of 2^log2Length commands; whose queue it was before is forgotten. */
   setBase(address: number, log2Length: number): void {
-    this.#base = address;
+    this.#page = Math.floor(address / PAGE_SIZE);
+    this.#offset = address % PAGE_SIZE;
     this.#length = 2 ** log2Length;
     this.#executed = 0;
     this.#abortFetch = false;
@@ -171,12 +176,14 @@ export class VirtualCommandQueue implements HwQueueControl {
 
   #executeNext(): number {
     const memory = this.#memory;
-    const at = this.#base + ((this.#cons & (this.#length - 1)) << LOG2_COMMAND);
-    if (this.#abortFetch || !memory.load64(at)) return this.#fetchAborted();
+    const at = this.#offset + ((this.#cons & (this.#length - 1)) << LOG2_COMMAND);
+    const page = this.#page + (at >>> PAGE_BITS);
+    const offset = at & (PAGE_SIZE - 1);
+    if (this.#abortFetch || !memory.loadFrom(page, offset)) return this.#fetchAborted();
     // As signed words: those are never allocated.
     const word0 = memory.low | 0;
     const word1 = memory.high | 0;
-    if (!memory.load64(at + 8)) return this.#fetchAborted();
+    if (!memory.loadFrom(page, offset + 8)) return this.#fetchAborted();
     return this.#commands.execute(word0, word1, memory.low | 0, memory.high | 0);
   }
   #fetchAborted(): number {

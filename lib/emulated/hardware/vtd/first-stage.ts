@@ -88,22 +88,22 @@ export class FirstStageWalker {
       memory.stage2 = host.translation;
       memory.forget();
     }
-    let at = table.root;
+    let tablePage = Math.floor(table.root / PAGE_SIZE);
     // What all entries allow.
     let allowed = WRITABLE | USER;
     for (let level = table.levels - 1; level >= 0; level--) {
-      const address = at + indexOf(page, level) * ENTRY_SIZE;
-      const fetched = memory.load(address);
+      const offset = indexOf(page, level) * ENTRY_SIZE;
+      const fetched = memory.loadFrom(tablePage, offset);
       if (fetched !== FETCH.done) return fetched === FETCH.stage2Fault ? WALK.recoverable : WALK.final;
       const { low, high } = memory;
       if ((low & PRESENT) === 0) return WALK.recoverable;
       allowed &= low;
-      this.#addresses[level] = address;
+      this.#addresses[level] = tablePage * PAGE_SIZE + offset;
       this.#lows[level] = low;
-      at = ((high & HIGH_ADDRESS) * HIGH_UNIT + (low >>> 12)) * PAGE_SIZE;
+      tablePage = (high & HIGH_ADDRESS) * HIGH_UNIT + (low >>> 12);
       if (level > 0 && (low & LARGE) === 0) continue;
       if (level > HIGHEST_LEAF || (low & (LEAF_RESERVED[level] ?? 0)) !== 0) return WALK.final;
-      return this.#reachLeaf(table, host, level, at / PAGE_SIZE, allowed, write);
+      return this.#reachLeaf(table, host, level, tablePage, allowed, write);
     }
     return WALK.final;
   }
@@ -142,6 +142,6 @@ export class FirstStageWalker {
     const value = low | flags;
     this.#flags[0] = value;
     this.#flags[1] = value >>> 8;
-    return this.#physical.write(frame + (address - page * PAGE_SIZE), this.#flags);
+    return this.#physical.write(frame * PAGE_SIZE + (address - page * PAGE_SIZE), this.#flags);
   }
 }

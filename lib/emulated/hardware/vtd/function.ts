@@ -1,5 +1,6 @@
 // A device's function as the unit sees it: its PASID table, where its requests begin, and its device TLB, if it has one (PCI
 // ATS). Requests without a PASID go by the entry of PASID 0 (RID_PASID).
+import { PAGE_SIZE } from '../../memory/backing.js';
 import type { Translator } from '../dma.js';
 import { PERMIT, Tlb } from '../tlb.js';
 import { NOTED_DIRTY, WALK } from './first-stage.js';
@@ -108,9 +109,9 @@ export class VtdFunction implements Translator {
     const entry = pasid === NO_PASID ? this.#own : this.#others.get(pasid);
     if (entry === undefined) return this.#refuse(FAULT.final);
     const known = this.#unit.fast.find(entry.fastTag, page, write);
-    if (known >= 0) return known + offset;
+    if (known >= 0) return known * PAGE_SIZE + offset;
     const frame = this.#translateAnew(entry, page, write);
-    return frame < 0 ? -1 : frame + offset;
+    return frame < 0 ? -1 : frame * PAGE_SIZE + offset;
   }
 
   #translateAnew(entry: InstalledEntry, page: number, write: boolean): number {

@@ -4,7 +4,7 @@ import type { Translation } from '../../kernel/driver.js';
 export interface HostTable {
   /** The map behind it; undefined while there is none. */
   readonly translation: Translation | undefined;
-  /** Where a page lies physically for this kind of access; -1 where its entry does not allow it, or there is none. */
+  /** The physical page behind a page, for this kind of access; -1 where its entry does not allow it, or there is none. */
   frame(page: number, write: boolean): number;
   /** Its entry for a page allowed a write: it is dirty from now on. */
   written(page: number): void;

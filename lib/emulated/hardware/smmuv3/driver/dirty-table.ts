@@ -25,6 +25,11 @@ export class DirtyTable extends Stage1Table implements DirtyTracker {
     if (write && address >= 0 && this.#wasRead) this.#dirty.add(page, page);
     return address;
   }
+  override frame(page: number, write: boolean): number {
+    const frame = super.frame(page, write);
+    if (write && frame >= 0 && this.#wasRead) this.#dirty.add(page, page);
+    return frame;
+  }
 
   /**
    * There is nothing to switch, but that everything was read and cleared first: that fails where memory of a device was

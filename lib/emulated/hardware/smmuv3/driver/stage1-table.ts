@@ -19,4 +19,10 @@ export class Stage1Table implements Translation {
     const address = translation.translate(page, offset, write);
     return address >= 0 || write ? address : translation.translate(page, offset, true);
   }
+  frame(page: number, write: boolean): number {
+    const { translation } = this.domain;
+    if (translation === undefined) return -1;
+    const frame = translation.frame(page, write);
+    return frame >= 0 || write ? frame : translation.frame(page, true);
+  }
 }

@@ -76,9 +76,9 @@ export class VtdPagingDomain extends PagingDomain implements VtdDomain, HostTabl
   frame(page: number, write: boolean): number {
     const { translation } = this;
     if (translation === undefined) return -1;
-    const frame = translation.translate(page, 0, write);
+    const frame = translation.frame(page, write);
     // An entry of the first stage that is there can be read: it has no bit against that.
-    return frame >= 0 || write || !this.isFirstStage ? frame : translation.translate(page, 0, true);
+    return frame >= 0 || write || !this.isFirstStage ? frame : translation.frame(page, true);
   }
   written(page: number): void {
     this.dirty?.written(page);
