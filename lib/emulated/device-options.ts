@@ -30,7 +30,7 @@ export interface EmulatedPciDeviceOptions {
   readonly ats?: boolean;
   /**
    * Whether it waits for a fault to be mended where its page table has a fault queue: by stalls on an SMMUv3, by page
-   * requests (PCI PRI) on VT-d. See `EmulatedDevice.dmaReadAsync`. False if left out.
+   * requests (PCI PRI) on VT-d, which take `ats` too. See `EmulatedDevice.dmaReadAsync`. False if left out.
    */
   readonly recoverableFaults?: boolean;
   /** False for one without an IOMMU, which reaches all of memory (VFIO's noiommu mode); true if left out. */
@@ -71,7 +71,7 @@ export type DeviceSpec = PciDeviceSpec | MediatedDeviceSpec;
 
 const PCI_ADDRESS = /^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-/** What the mock IOMMU gives a device. */
+/** What IOMMUs give a device: as many as PCI has. */
 const PASID_WIDTH = 20;
 const MOST_MSIX = 2048;
 

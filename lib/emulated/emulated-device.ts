@@ -117,8 +117,9 @@ export class EmulatedDevice {
   }
 
   /**
-   * Whether it answers when the IOMMU tells it to forget the translations it keeps (PCI ATS). With false it is broken: who
-   * invalidates them waits until time is up, and gets an error. True at first.
+   * Whether it answers when the IOMMU tells it to forget the translations it keeps (PCI ATS). With false it is broken: it
+   * keeps them until it is reset. A guest's own command queue stops for that, at its next CMD_SYNC; where the kernel
+   * invalidates, nobody hears of it. True at first.
    * @throws TypeError
    */
   get answersInvalidations(): boolean {
@@ -149,7 +150,8 @@ export class EmulatedDevice {
 
   /**
    * Makes the device ask for a page, in a group of this one request. Without a fault queue behind its page table the
-   * kernel refuses it at once, and nobody hears of it. The device does not wait for the answer.
+   * kernel refuses it at once, and nobody hears of it. The device does not wait for the answer. On an SMMUv3 nothing comes of
+   * it; on VT-d it takes a device with `ats` and `recoverableFaults`.
    * @throws TypeError, RangeError
    */
   requestPage(options: PageRequestOptions): void {

@@ -17,8 +17,8 @@ function encode<F extends Fields>(layout: Layout<F>, input: Input<F>): Uint8Arra
 }
 
 /**
- * Options for objects of the mock IOMMU, the one that emulated machines have: give them to the factories, beside options of
- * your own. A real IOMMU takes names instead, such as `{ type: 'arm-smmuv3' }`.
+ * Options for objects of the mock IOMMU, the one of the machine `selftest`: give them to the factories, beside options of your
+ * own. Other machines take names instead, as real IOMMUs do: `{ type: 'arm-smmuv3' }`.
  */
 export const mock = {
   /** `hwpt.allocViommu(device, mock.viommu())`. The first register of its MMIO page reads as `firstRegister` (32 bits). */

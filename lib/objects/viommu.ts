@@ -167,13 +167,17 @@ export class Viommu extends KernelObject {
 
   /**
    * Passes invalidations of the guest on (IOMMU_HWPT_INVALIDATE on the vIOMMU, Linux 6.13); answers how many were done.
-   * @throws IommufdError whose args.completed says how many were done before the one refused
+   *
+   * On an SMMUv3, Linux (7.3, arm-smmu-v3-iommufd.c) counts commands before a refused one that it has not carried out, up to
+   * 62 of them: leave the refused one out, and give all of them again.
+   * @throws IommufdError whose args.completed says how many were counted as done before the one refused: EIO (not a command
+   * for guests, a StreamID without a vDEVICE), EINVAL, ENOMEM
    */
   invalidate(request: InvalidateRequest): number {
     return invalidate(this.#context, this, request);
   }
 
-  /** As `invalidate`, but a refusal is answered: how many were done, and what was wrong with the next. */
+  /** As `invalidate`, but a refusal is answered: how many were counted as done, and what was wrong with the next. */
   tryInvalidate(request: InvalidateRequest): InvalidateResult {
     return tryInvalidate(this.#context, this, request);
   }

@@ -26,13 +26,33 @@ function blocks(markdown: string): Block[] {
 const SAYS: Readonly<Record<string, RegExp>> = {
   'examples/quick-start.ts': /^emulated host, .*\nunmapped 2 MiB$/m,
   'examples/emulated-test.ts': /\bpass 2$/m,
+  'examples/vqueue-guest.ts': /^All of this was checked on the way\.$/m,
 };
+
+/** What stands before a block: a whole example, a part of one, or a part of what one says. */
+const WHOLE = /^<!-- (examples\/\S+\.ts) -->$/;
+const PART = /^<!-- part of (examples\/\S+\.ts) -->$/;
+const SAID = /^<!-- said by (examples\/\S+\.ts) -->$/;
 
 /** An example without the comment lines it begins with. */
 function example(file: string): string {
   return text(file)
     .replace(/^(?:\/\/[^\n]*\n)+\n*/, '')
     .trimEnd();
+}
+
+/** Without the spaces that lines begin with: a part of an example is shown as if it stood alone. */
+function unindented(code: string): string {
+  return code.replace(/^ +/gm, '');
+}
+
+/** What an example says on a machine without /dev/iommu. */
+function said(file: string): string {
+  const program = fileURLToPath(new URL(`../../${file.replace(/\.ts$/, '.js')}`, import.meta.url));
+  const env = { ...process.env, IOMMUFD_HOST: 'emulated' };
+  const { status, stdout, stderr } = spawnSync(process.execPath, [program], { env, encoding: 'utf8' });
+  assert.equal(status, 0, `${file}: ${stdout}${stderr}`);
+  return stdout;
 }
 
 /** The npm commands of a shell block: without prompts, variables and comments. */
@@ -48,6 +68,9 @@ function npmCommands(body: string): string[] {
     .filter((line) => /^npm\b/.test(line));
 }
 
+/** The pages of the emulated machines. */
+const MACHINES = ['arm-smmuv3', 'tegra241-cmdqv', 'intel-vtd'].map((name) => `docs/machines/${name}.md`);
+
 /** The files of the project that a text links to or names: every path in it that begins with one of our folders. */
 function namedFiles(markdown: string): string[] {
   const links = [...markdown.matchAll(/\]\((?!https?:|#)([^)#]+)/g)];
@@ -62,23 +85,27 @@ describe('README', () => {
     const shown = blocks(text('README.md')).filter(({ language }) => language === 'ts');
     assert(shown.length > 0, 'it shows no example');
     for (const { before: line, body } of shown) {
-      const file = /^<!-- (examples\/\S+\.ts) -->$/.exec(line.trim())?.[1];
+      const part = PART.exec(line.trim())?.[1];
+      const file = part ?? WHOLE.exec(line.trim())?.[1];
       assert(file !== undefined, `no example file is named before:\n${body}`);
       assert(existsSync(path.join(root, file)), `${file} is not there`);
-      assert.equal(body.trimEnd(), example(file), file);
+      if (part === undefined) assert.equal(body.trimEnd(), example(file), file);
+      else assert(unindented(text(file)).includes(unindented(body)), `${file} does not have\n${body}`);
     }
   });
 
   it('shows examples that run where there is no /dev/iommu', function () {
     this.timeout(60_000);
-    const shown = [...text('README.md').matchAll(/<!-- (examples\/\S+\.ts) -->/g)].map(([, file = '']) => file);
-    assert.deepEqual(shown.sort(), Object.keys(SAYS).sort());
-    for (const file of shown) {
-      const program = fileURLToPath(new URL(`../../${file.replace(/\.ts$/, '.js')}`, import.meta.url));
-      const env = { ...process.env, IOMMUFD_HOST: 'emulated' };
-      const { status, stdout, stderr } = spawnSync(process.execPath, [program], { env, encoding: 'utf8' });
-      assert.equal(status, 0, `${file}: ${stdout}${stderr}`);
-      assert.match(stdout, SAYS[file] ?? /^$/, file);
+    const shown = [...text('README.md').matchAll(/<!-- (?:(?:part of|said by) )?(examples\/\S+\.ts) -->/g)];
+    const files = [...new Set(shown.map(([, file = '']) => file))];
+    assert.deepEqual(files.sort(), Object.keys(SAYS).sort());
+    const outputs = new Map(files.map((file) => [file, said(file)]));
+    for (const [file, output] of outputs) assert.match(output, SAYS[file] ?? /^$/, file);
+    const parts = blocks(text('README.md')).filter(({ before: line }) => SAID.test(line.trim()));
+    assert(parts.length > 0, 'it shows nothing of what an example says');
+    for (const { before: line, body } of parts) {
+      const file = SAID.exec(line.trim())?.[1] ?? '';
+      assert(outputs.get(file)?.includes(body), `${file} does not say\n${body}`);
     }
   });
 
@@ -97,7 +124,7 @@ describe('README', () => {
 
   it('names only files that there are, as do the pages beside it', () => {
     const docs = ['docs/architecture.md', 'docs/emulated.md', 'docs/live-update.md', 'docs/uapi.md'];
-    for (const page of ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...docs]) {
+    for (const page of ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...docs, ...MACHINES]) {
       for (const file of namedFiles(text(page))) {
         const from = file.startsWith('.') && !file.startsWith('.ci') ? path.dirname(page) : '';
         assert(existsSync(path.join(root, from, file)), `${page} names ${file}`);
@@ -110,12 +137,16 @@ describe('README', () => {
     ]);
   });
 
-  it('has files of the emulated kernel where docs/emulated.md says what they follow', () => {
-    const table = text('docs/emulated.md').split('## What is emulated')[1]?.split('\n## ')[0] ?? '';
-    const named = [...table.matchAll(/`((?:kernel|hardware)\/[\w./-]*)`/g)].map(([, file = '']) => file);
-    assert(named.length > 10, 'it names no files');
-    for (const file of named)
-      assert(existsSync(path.join(root, 'lib/emulated', file)), `docs/emulated.md names ${file}`);
+  it('has files of the emulated kernel and hardware where pages say what they follow', () => {
+    for (const page of ['docs/emulated.md', ...MACHINES]) {
+      const table =
+        text(page)
+          .split(/## What (?:is emulated|it models)/)[1]
+          ?.split('\n## ')[0] ?? '';
+      const named = [...table.matchAll(/`((?:kernel|hardware)\/[\w./-]*)`/g)].map(([, file = '']) => file);
+      assert(named.length > 7, `${page} names no files`);
+      for (const file of named) assert(existsSync(path.join(root, 'lib/emulated', file)), `${page} names ${file}`);
+    }
   });
 
   it('says of every VFIO call and feature where it was shown', () => {
