@@ -17,7 +17,7 @@ import {
   takesFd,
 } from './ioctls.js';
 import type { Names } from './names.js';
-import { type Json, type Line, notATranscript, resultNumber, resultText } from './transcript.js';
+import { hexText, type Json, type Line, notATranscript, resultNumber, resultText } from './transcript.js';
 
 /** What a pointer leads to. */
 interface Pointed {
@@ -112,7 +112,7 @@ export class IoctlCall {
     const names = this.#names;
     const handle = names.fd(fd);
     if (this.#op === undefined) {
-      return { fd: handle, request: `0x${request.toString(16)}`, raw: this.#bytes(this.#struct, []) };
+      return { fd: handle, request: hexText(request), raw: this.#bytes(this.#struct, []) };
     }
     const op = this.#op;
     const fields: Record<string, Json> = {};

@@ -1,6 +1,6 @@
 // Handles: what stands in a transcript for fds, addresses and physical addresses, which no two runs share. They are numbered
 // in order of appearance, so that the same program gets the same ones in every run, when it is recorded and when replayed.
-import { notATranscript } from './transcript.js';
+import { hexText, notATranscript } from './transcript.js';
 
 /** What a file is, where ioctl numbers mean different things. */
 export type FileKind = 'iommufd' | 'vfio' | 'migration' | 'other';
@@ -22,8 +22,6 @@ const FIRST_FD = 2 ** 30;
 const FIRST_PAGE = 2n ** 20n;
 const PAGE_BITS = 12n;
 const IN_PAGE = (1n << PAGE_BITS) - 1n;
-
-const hex = (value: bigint): string => `0x${value.toString(16)}`;
 
 export class Names {
   readonly #fds = new Map<number, { readonly name: string; readonly kind: FileKind }>();
@@ -81,7 +79,7 @@ export class Names {
   /** An address as `mem:0+0x1000`; one that is nowhere as it is. The end of a stretch still belongs to it. */
   address(address: bigint): string {
     const place = this.#placeOf(address, 0n) ?? this.#placeOf(address, 1n);
-    return place === undefined ? hex(address) : `${place.name}+${hex(address - place.address)}`;
+    return place === undefined ? hexText(address) : `${place.name}+${hexText(address - place.address)}`;
   }
   /** Whether an address lies in a stretch that has a name. */
   isPlace(address: bigint): boolean {
@@ -111,7 +109,7 @@ export class Names {
       name = this.next('pa');
       this.#pages.set(page, name);
     }
-    return `${name}+${hex(address & IN_PAGE)}`;
+    return `${name}+${hexText(address & IN_PAGE)}`;
   }
   /** For a replay: an address that gets this handle. */
   physicalAt(handle: string): bigint {

@@ -2,10 +2,9 @@
 import type { Region } from '../host/seam.js';
 import type { Stretch } from './names.js';
 import type { Side } from './side.js';
-import { resultNumber, resultText } from './transcript.js';
+import { hexText, resultNumber, resultText } from './transcript.js';
 
 type Width = 8 | 16 | 32;
-const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
 
 export class TranscriptRegion implements Region {
   readonly address: bigint;
@@ -44,8 +43,8 @@ export class TranscriptRegion implements Region {
   #load<T extends number | bigint>(width: Width | 64, offset: number, load: () => T, value: (text: string) => T): T {
     if (!this.#isRegisters) return load();
     return this.#side.exchange<T>(
-      { call: `read${width}`, region: this.name, offset: hex(offset) },
-      { perform: load, tell: (result) => ({ value: hex(result) }), apply: (answer) => value(String(answer.value)) },
+      { call: `read${width}`, region: this.name, offset: hexText(offset) },
+      { perform: load, tell: (result) => ({ value: hexText(result) }), apply: (answer) => value(String(answer.value)) },
     );
   }
   #store(width: Width | 64, offset: number, value: number | bigint, store: () => void): void {
@@ -53,7 +52,7 @@ export class TranscriptRegion implements Region {
       store();
       return;
     }
-    const asked = { call: `write${width}`, region: this.name, offset: hex(offset), to: hex(value) };
+    const asked = { call: `write${width}`, region: this.name, offset: hexText(offset), to: hexText(value) };
     this.#side.exchange(asked, { perform: store, tell: () => ({}), apply: () => undefined });
   }
   read8(offset: number): number {

@@ -7,7 +7,7 @@ import { IoctlCall } from './ioctl-call.js';
 import { ioctlOf } from './ioctls.js';
 import type { FileKind, Stretch } from './names.js';
 import type { Call, Side } from './side.js';
-import { type Json, type Line, notATranscript, resultNumber, resultText } from './transcript.js';
+import { hexText, type Json, type Line, notATranscript, resultNumber, resultText } from './transcript.js';
 import { TranscriptRegion } from './transcript-region.js';
 
 function kindOfPath(path: string): FileKind {
@@ -120,7 +120,7 @@ export class TranscriptSeam implements Seam {
   ioctlValue(fd: number, request: number, value: number): number {
     const { names } = this.#side;
     const op = ioctlOf(names.kindOf(fd), request);
-    const named = op === undefined ? { request: `0x${request.toString(16)}` } : { name: op.name };
+    const named = op === undefined ? { request: hexText(request) } : { name: op.name };
     const asked = { call: 'ioctl', fd: names.fd(fd), ...named, argument: value };
     return this.#number(asked, (inner) => inner.ioctlValue(fd, request, value));
   }
@@ -169,11 +169,11 @@ export class TranscriptSeam implements Seam {
     return this.#output(asked, at, length, (inner) => inner.write(fd, at, length));
   }
   pread(fd: number, at: number, length: number, position: number): number {
-    const asked = { call: 'pread', fd: this.#side.names.fd(fd), position: `0x${position.toString(16)}`, length };
+    const asked = { call: 'pread', fd: this.#side.names.fd(fd), position: hexText(position), length };
     return this.#input(asked, at, (inner) => inner.pread(fd, at, length, position));
   }
   pwrite(fd: number, at: number, length: number, position: number): number {
-    const asked = { call: 'pwrite', fd: this.#side.names.fd(fd), position: `0x${position.toString(16)}` };
+    const asked = { call: 'pwrite', fd: this.#side.names.fd(fd), position: hexText(position) };
     return this.#output(asked, at, length, (inner) => inner.pwrite(fd, at, length, position));
   }
 
@@ -190,7 +190,7 @@ export class TranscriptSeam implements Seam {
     return this.#region({ call: 'allocateBlock', size }, 'block', size, (inner) => inner.allocateBlock(size));
   }
   mapMmio(fd: number, offset: number, length: number): Region | number {
-    const asked = { call: 'mmap', fd: this.#side.names.fd(fd), offset: `0x${offset.toString(16)}`, length };
+    const asked = { call: 'mmap', fd: this.#side.names.fd(fd), offset: hexText(offset), length };
     return this.#region(asked, 'mmio', length, (inner) => inner.mapMmio(fd, offset, length));
   }
   /** `from`: the file that the memory is of. */

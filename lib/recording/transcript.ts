@@ -12,6 +12,11 @@ export const VERSION = 1;
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json | undefined };
 export type Line = { readonly [key: string]: Json | undefined };
 
+/** A number in hex; what is none, which a host refuses, as it is. */
+export function hexText(value: unknown): string {
+  return typeof value === 'number' || typeof value === 'bigint' ? `0x${value.toString(16)}` : String(value);
+}
+
 export interface Header {
   readonly format: typeof FORMAT;
   readonly version: typeof VERSION;

@@ -76,7 +76,10 @@ export const wholeGraph: Session = async (host, hardware, seen) => {
   // It is waited for already.
   setImmediate(() => hardware((emulated) => emulated.device(TEST).raiseEvent()));
   seen.push((await next).value);
-  seen.push(codeOf(() => ioas.map(ram, { iova: IOVA })), codeOf(() => ioas.destroy()));
+  seen.push(
+    codeOf(() => ioas.map(ram, { iova: IOVA })),
+    codeOf(() => ioas.destroy()),
+  );
   device.detach();
   for (const object of [nested, queue, vdevice, veventq, viommu, parent, faultQueue, ioas]) object.destroy();
   iommufd.close();
