@@ -46,10 +46,14 @@ function run(task: Task): void {
   // Listened to so that the program, which gets it too, can end first.
   process.on('SIGINT', () => undefined);
   const child = spawn(task.command, task.args, { stdio: 'inherit', env: environment(task, marker) });
+  let ended = false;
   const end = (code: number) => {
+    // A command that is not there is told twice.
+    if (ended) return;
+    ended = true;
     const opened = existsSync(marker);
     rmSync(folder, { recursive: true, force: true });
-    if (!opened) process.stderr.write(`iommufd ${task.mode}: the program opened no host\n`);
+    if (!opened && code === 0) process.stderr.write(`iommufd ${task.mode}: the program opened no host\n`);
     process.exitCode = code === 0 && !opened ? 1 : code;
   };
   child.on('error', (error) => {
