@@ -1,7 +1,9 @@
 // What devices write into memory passes no system call. So memory that was mapped for devices is compared with what it was
-// before: at the end of every call, and at every event. What changed is told there, by content, the program's own
-// writes among it, since nobody can tell them apart; a replay puts it there at the same point. A program sees what a device
-// wrote once it has called or waited; one that polls memory in between, without any call, cannot be replayed.
+// before: at the start and the end of every call, and at every event. What changed is told there, by content: in `before` what
+// changed since the line before, the program's own writes among it, since nobody can tell them apart; in `memory` what
+// changed during the call, or by the event. A replay puts it there at the same points, and what is `before` a call one turn
+// of the event loop after the line before, for programs that wait for memory by timers. One that polls memory
+// without ever leaving its turn cannot be replayed.
 import type { Region } from '../host/seam.js';
 import { bytesText } from './bytes.js';
 import type { Line } from './transcript.js';

@@ -23,14 +23,16 @@ export class RecordingSide implements Side {
   }
 
   exchange<T>(asked: Line, { perform, tell }: Call<T>): T {
+    const before = this.#memory.changes();
+    const line = before === undefined ? asked : { ...asked, before };
     let result: T;
     try {
       result = perform(this.#inner);
     } catch (error) {
-      this.#note({ ...asked, throws: thrown(error) });
+      this.#note({ ...line, throws: thrown(error) });
       throw error;
     }
-    this.#note({ ...asked, ...tell(result) });
+    this.#note({ ...line, ...tell(result) });
     return result;
   }
 

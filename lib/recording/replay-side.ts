@@ -11,7 +11,7 @@ import { textBytes } from './bytes.js';
 import { Names } from './names.js';
 import { Script } from './script.js';
 import type { Call, Side } from './side.js';
-import { type Line, notATranscript, resultNumber } from './transcript.js';
+import { type Json, type Line, notATranscript, resultNumber } from './transcript.js';
 
 /** What all memory together may take: the process's own is the limit. */
 const MOST_MEMORY = 2 ** 50;
@@ -98,13 +98,21 @@ export class ReplaySide implements Side, RegionHome {
 
   exchange<T>(asked: Line, { apply }: Call<T>): T {
     const answer = this.script.take(asked);
-    if (answer.throws !== undefined) {
-      this.#putMemory(answer);
-      throw rebuilt(answer.throws as Line);
-    }
-    const result = apply(answer);
-    this.#putMemory(answer);
-    return result;
+    const { before, memory, throws } = answer;
+    this.#putMemory(before);
+    const result = throws === undefined ? apply(answer) : undefined;
+    this.#putMemory(memory);
+    this.#putEarly();
+    if (throws !== undefined) throw rebuilt(throws as Line);
+    return result as T;
+  }
+  /** What was there before the next call is there in the next turn: a program may wait for it, and call nothing meanwhile. */
+  #putEarly(): void {
+    const { upcoming } = this.script;
+    if (upcoming?.before === undefined) return;
+    setImmediate(() => {
+      if (this.script.upcoming === upcoming) this.#putMemory(upcoming.before);
+    });
   }
   exchangeLater(asked: Line, { apply }: Call<number | Promise<number>>): Promise<number> {
     const job = this.names.next('job');
@@ -129,7 +137,8 @@ export class ReplaySide implements Side, RegionHome {
 
   /** What came by itself. */
   #happen(line: Line): void {
-    this.#putMemory(line);
+    this.#putMemory(line.memory);
+    this.#putEarly();
     if (line.event === 'readable') {
       this.#watches.get(String(line.watch))?.becomeReadable();
       return;
@@ -145,7 +154,7 @@ export class ReplaySide implements Side, RegionHome {
     }
   }
   /** What devices, or whoever else, had written by then. */
-  #putMemory({ memory }: Line): void {
+  #putMemory(memory: Json | undefined): void {
     if (typeof memory !== 'object' || memory === null) return;
     for (const [place, text] of Object.entries(memory as Line)) {
       const bytes = textBytes(String(text), () => 0);

@@ -35,6 +35,11 @@ export class Script {
     return this.#difference;
   }
 
+  /** The line of the next call; undefined while events come before it. */
+  get upcoming(): Line | undefined {
+    return this.#events.length > 0 ? undefined : this.#lines[this.#next];
+  }
+
   /** The line that answers a call. @throws UsageError ERR_IOMMUFD_REPLAY at the first difference, and ever after */
   take(asked: Line): Line {
     if (this.#difference !== undefined) {
@@ -90,6 +95,7 @@ export class Script {
   #deliver(): void {
     const line = this.#events.shift();
     if (this.#events.length > 0) setImmediate(() => this.#deliver());
+    // None is left where a difference came in between.
     if (line !== undefined) this.#onEvent(line);
   }
 }

@@ -31,6 +31,7 @@ export interface Header {
 
 /** Everything else in the line of a call is what was asked. */
 const ANSWERS: ReadonlySet<string> = new Set([
+  'before',
   'result',
   'value',
   'out',
