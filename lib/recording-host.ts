@@ -5,7 +5,7 @@ import { invalidType, type UsageError } from './host/errors.js';
 import { Host, hostSeam } from './host-object.js';
 import { RecordingSide } from './recording/recording-side.js';
 import { ReplaySide } from './recording/replay-side.js';
-import { FORMAT, type Header, type Line, VERSION } from './recording/transcript.js';
+import { FORMAT, type Header, type Line, lineText, VERSION } from './recording/transcript.js';
 import { TranscriptSeam } from './recording/transcript-seam.js';
 
 export interface RecordingOptions {
@@ -73,7 +73,7 @@ export function recordingHost(host: Host, options: RecordingOptions = {}): Recor
   const inner = hostSeam(host);
   const lines: string[] = [];
   const write = options.write ?? ((line: string) => lines.push(line));
-  const put = (line: Line | Header) => write(`${JSON.stringify(line)}\n`);
+  const put = (line: Line | Header) => write(`${lineText(line)}\n`);
   const { arena, pageSize, kind } = inner;
   put({ format: FORMAT, version: VERSION, host: kind, pageSize, arenaSize: arena.size, followed });
   const side = new RecordingSide(inner, followed, put);

@@ -5,6 +5,7 @@ import { notATranscript } from './transcript.js';
 /** Shorter runs are written out. */
 const RUN = 8;
 const GROUP = 32;
+const TOKEN = /^(?:(?:[0-9a-f]{2})+|[0-9a-f]{2}\*[1-9]\d{0,9})$/;
 
 /** What lies at an offset and is written as a handle. */
 export interface Named {
@@ -59,7 +60,7 @@ export function textBytes(text: string, valueBehind: (handle: string) => bigint 
     .map((token) => {
       if (token.startsWith('@')) return handleBytes(valueBehind(token.slice(1)));
       const [digits = '', count] = token.split('*');
-      if (!/^([0-9a-f]{2})+$/.test(digits)) throw notATranscript(`${JSON.stringify(token)} are no bytes`);
+      if (!TOKEN.test(token)) throw notATranscript(`${JSON.stringify(token)} are no bytes`);
       return count === undefined
         ? Buffer.from(digits, 'hex')
         : Buffer.alloc(Number(count), Number.parseInt(digits, 16));

@@ -1,7 +1,15 @@
 // A transcript as it is followed: call after call, each compared with what comes; events in between are delivered in their
 // order, each in a turn of the event loop of its own, as soon as the calls before them were made.
 import { UsageError } from '../host/errors.js';
-import { askedIn, firstDifference, type Header, type Json, type Line, parseTranscript } from './transcript.js';
+import {
+  askedIn,
+  firstDifference,
+  type Header,
+  type Json,
+  type Line,
+  lineText,
+  parseTranscript,
+} from './transcript.js';
 
 /** The header is line 1, so the first of `lines` is line 2. */
 const FIRST_LINE = 2;
@@ -50,7 +58,7 @@ export class Script {
     const line = this.#lines[this.#next];
     const expected = line === undefined ? undefined : askedIn(line);
     // Through JSON, as the transcript went: what is undefined there is not there.
-    const came = JSON.parse(JSON.stringify(asked)) as Line;
+    const came = JSON.parse(lineText(asked)) as Line;
     const difference = firstDifference(expected, came);
     if (difference !== undefined || line === undefined) {
       const where =

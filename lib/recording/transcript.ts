@@ -17,6 +17,11 @@ export function hexText(value: unknown): string {
   return typeof value === 'number' || typeof value === 'bigint' ? `0x${value.toString(16)}` : String(value);
 }
 
+/** A line's text. Numbers of a wrong type, which a host refuses, are told all the same. */
+export function lineText(line: Line | Header): string {
+  return JSON.stringify(line, (_, value: unknown) => (typeof value === 'bigint' ? hexText(value) : value));
+}
+
 export interface Header {
   readonly format: typeof FORMAT;
   readonly version: typeof VERSION;

@@ -117,6 +117,8 @@ describe('random sessions', function () {
     const again = textBytes(text, () => 0x1122334455667788n);
     assert.equal(Buffer.from(again).readBigUInt64LE(16), 0x1122334455667788n);
     assert.equal(again.length, 64);
-    assert.throws(() => textBytes('0x1', () => 0), { code: 'ERR_IOMMUFD_REPLAY' });
+    for (const wrong of ['0x1', '0', '00*', '00*0', '00*-1', '0000*2', '00*99999999999']) {
+      assert.throws(() => textBytes(wrong, () => 0), { code: 'ERR_IOMMUFD_REPLAY' }, wrong);
+    }
   });
 });

@@ -262,6 +262,8 @@ describe('replay', () => {
       const seam = hostSeam(host);
       for (const call of [
         () => seam.createEventfd(-1),
+        () => seam.createEventfd(1n as never),
+        () => seam.mapMmio(1.5, undefined as never, 1),
         () => seam.allocateBlock(1),
         () => seam.close(99),
         () => seam.read(99, 0, 8),
