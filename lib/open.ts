@@ -53,6 +53,15 @@ function kernelHost(): Host {
   return new Host(kernelSeam());
 }
 
+/** Who stands between programs and their hosts: given what was asked for, answers in its place. */
+export type Interposer = (kind: Kind | undefined, open: () => Host) => Host;
+let interposer: Interposer | undefined;
+
+/** For `iommufd record` and `iommufd replay`: from now on `openHost` answers what this one does. */
+export function interpose(by: Interposer): void {
+  interposer = by;
+}
+
 /**
  * This machine's host, or the emulated one: of each the same one whenever it is asked for. Production code says which it
  * means: `openHost({ kind: 'kernel' })`, or IOMMUFD_HOST=kernel. An option comes before the variable.
@@ -64,9 +73,15 @@ export function openHost(options: OpenHostOptions & { readonly kind: 'emulated' 
 export function openHost(options?: OpenHostOptions): Host;
 export function openHost(options: OpenHostOptions = {}): Host {
   checkOptions(options, ['kind']);
-  const named = options.kind ?? process.env.IOMMUFD_HOST;
-  const kind =
-    named === undefined ? defaultKind() : oneOf(named, KINDS, options.kind === undefined ? 'IOMMUFD_HOST' : 'kind');
+  const { kind } = options;
+  if (interposer === undefined) return openNamed(kind);
+  if (kind !== undefined) oneOf(kind, KINDS, 'kind');
+  return interposer(kind, () => openNamed(kind));
+}
+
+function openNamed(asked: Kind | undefined): Host {
+  const named = asked ?? process.env.IOMMUFD_HOST;
+  const kind = named === undefined ? defaultKind() : oneOf(named, KINDS, asked === undefined ? 'IOMMUFD_HOST' : 'kind');
   if (kind === 'kernel') {
     shared.kernel ??= kernelHost();
     return shared.kernel;

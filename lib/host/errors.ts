@@ -56,7 +56,9 @@ export type UsageCode =
   /** This object has no such thing: a vIOMMU without MMIO. */
   | 'ERR_IOMMUFD_UNAVAILABLE'
   /** There is no /dev/iommu here. */
-  | 'ERR_IOMMUFD_NO_HOST';
+  | 'ERR_IOMMUFD_NO_HOST'
+  /** A replay: no transcript, or the program does something else than what was recorded. */
+  | 'ERR_IOMMUFD_REPLAY';
 
 /** The caller's own doing, not the kernel's. */
 export class UsageError extends Error {

@@ -24,12 +24,19 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   'emulated/hardware': ['emulated/kernel', 'emulated/memory', 'uapi'],
   'emulated/process': ['emulated/kernel', 'emulated/memory', 'host', 'uapi'],
   emulated: ['emulated/memory', 'emulated/kernel', 'emulated/hardware', 'emulated/process', 'host', 'uapi'],
+  recording: ['emulated/memory', 'emulated/process', 'host', 'uapi'],
+  cli: ['host'],
 };
-const ABOVE = ['host-object.ts', 'emulated-host.ts', 'open.ts', 'index.ts', 'unsafe.ts'];
+const ABOVE = ['host-object.ts', 'emulated-host.ts', 'recording-host.ts', 'open.ts', 'index.ts', 'unsafe.ts'];
 const ALSO: Readonly<Record<string, readonly string[]>> = {
   'objects/iommufd.ts': ['host-object.ts'],
   'vfio/adopt.ts': ['host-object.ts'],
   'open.ts': ['node:fs'],
+  'cli/iommufd.ts': ['node:child_process', 'node:fs', 'node:os', 'node:path'],
+  'cli/preload.ts': [
+    ...['node:fs', 'node:path', 'node:worker_threads'],
+    ...['host-object.ts', 'open.ts', 'recording-host.ts'],
+  ],
   'objects/call.ts': ['node:diagnostics_channel'],
 };
 
@@ -116,6 +123,10 @@ describe('architecture', () => {
       ['emulated/process/seam.ts', 'emulated/hardware'],
       ['objects/ioas.ts', 'emulated'],
       ['host/kernel.ts', 'mocha'],
+      ['recording/names.ts', 'objects'],
+      ['recording/replay-side.ts', 'emulated/kernel'],
+      ['objects/ioas.ts', 'recording'],
+      ['cli/environment.ts', 'node:fs'],
     ] as const) {
       assert.equal(isAllowed(file, to), false, `${file} -> ${to}`);
     }

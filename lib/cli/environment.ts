@@ -1,0 +1,8 @@
+// How the command tells the preload what to do: variables of the environment.
+export const MODES = ['record', 'replay'] as const;
+export type Mode = (typeof MODES)[number];
+
+export const MODE = 'IOMMUFD_TRANSCRIPT_MODE';
+export const FILE = 'IOMMUFD_TRANSCRIPT_FILE';
+/** A file that is made once a host was opened. */
+export const OPENED = 'IOMMUFD_TRANSCRIPT_OPENED';

@@ -1,0 +1,109 @@
+// A transcript as it is followed: call after call, each compared with what comes; events in between are delivered in their
+// order, each in a turn of the event loop of its own, as soon as the calls before them were made.
+import { UsageError } from '../host/errors.js';
+import {
+  askedIn,
+  firstDifference,
+  type Header,
+  type Json,
+  type Line,
+  lineText,
+  parseTranscript,
+} from './transcript.js';
+
+/** The header is line 1, so the first of `lines` is line 2. */
+const FIRST_LINE = 2;
+const LONGEST = 600;
+const CLEAN_UP: ReadonlySet<Json | undefined> = new Set(['close', 'free']);
+
+const show = (value: Json | undefined): string => {
+  const text = value === undefined ? 'nothing' : JSON.stringify(value);
+  return text.length > LONGEST ? `${text.slice(0, LONGEST)}...` : text;
+};
+
+export class Script {
+  readonly header: Header;
+  readonly #name: string;
+  readonly #lines: readonly Line[];
+  readonly #onEvent: (line: Line) => void;
+  #next = 0;
+  readonly #events: Line[] = [];
+  #difference: UsageError | undefined;
+
+  constructor(text: string, name: string, onEvent: (line: Line) => void) {
+    const { header, lines } = parseTranscript(text);
+    this.header = header;
+    this.#lines = lines;
+    this.#name = name;
+    this.#onEvent = onEvent;
+  }
+
+  /** The first difference, which every later call throws again. */
+  get difference(): UsageError | undefined {
+    return this.#difference;
+  }
+
+  /** The line of the next call; undefined while events come before it. */
+  get upcoming(): Line | undefined {
+    return this.#events.length > 0 ? undefined : this.#lines[this.#next];
+  }
+
+  /** The line that answers a call. @throws UsageError ERR_IOMMUFD_REPLAY at the first difference, and ever after */
+  take(asked: Line): Line {
+    if (this.#difference !== undefined) {
+      // What cleans up, or was collected, has nothing to do with the difference, and nobody would catch it there.
+      if (CLEAN_UP.has(asked.call)) return { result: 0 };
+      throw this.#difference;
+    }
+    const line = this.#lines[this.#next];
+    const expected = line === undefined ? undefined : askedIn(line);
+    // Through JSON, as the transcript went: what is undefined there is not there.
+    const came = JSON.parse(lineText(asked)) as Line;
+    const difference = firstDifference(expected, came);
+    if (difference !== undefined || line === undefined) {
+      const where =
+        difference === undefined || difference.path === ''
+          ? ''
+          : `
+  first at ${difference.path}: expected ${show(difference.expected)}, came ${show(difference.came)}`;
+      throw this.fail(`
+  expected: ${expected === undefined ? 'nothing more: the transcript ends here' : show(expected)}
+  came:     ${show(came)}${where}`);
+    }
+    this.#next++;
+    this.#gatherEvents();
+    return line;
+  }
+
+  /** From here on nothing is answered any more. */
+  fail(what: string): UsageError {
+    const place = `${this.#name}:${this.#next + FIRST_LINE}`;
+    this.#difference = new UsageError(
+      'ERR_IOMMUFD_REPLAY',
+      `${place}: the program does not do what was recorded${what}`,
+    );
+    this.#events.length = 0;
+    return this.#difference;
+  }
+
+  /** The program is at its end. @throws UsageError ERR_IOMMUFD_REPLAY at a difference, or where it made fewer calls */
+  finish(): void {
+    if (this.#difference !== undefined) throw this.#difference;
+    const line = this.#lines[this.#next];
+    if (line === undefined) return;
+    throw this.fail(`\n  expected: ${show(askedIn(line))}\n  came:     nothing more: the program is at its end`);
+  }
+
+  #gatherEvents(): void {
+    for (let line = this.#lines[this.#next]; line?.event !== undefined; line = this.#lines[this.#next]) {
+      if (this.#events.push(line) === 1) setImmediate(() => this.#deliver());
+      this.#next++;
+    }
+  }
+  #deliver(): void {
+    const line = this.#events.shift();
+    if (this.#events.length > 0) setImmediate(() => this.#deliver());
+    // None is left where a difference came in between.
+    if (line !== undefined) this.#onEvent(line);
+  }
+}

@@ -1,0 +1,137 @@
+// A transcript: what a program asked of its host and what came back, as text. One JSON object a line, the first of them a
+// header. A line with `call` is a system call: its arguments, and under the names of `ANSWERS` what came back. A line
+// with `event` is what came by itself: a call on the thread pool is done, a file became readable. What differs from run to
+// run stands there as a handle, numbered in order of appearance (names.ts).
+import { UsageError } from '../host/errors.js';
+import { ERRNO, errnoName } from '../uapi/errno.js';
+
+export const FORMAT = 'iommufd-transcript';
+/** Goes up with every change that makes older transcripts mean something else. */
+export const VERSION = 1;
+
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json | undefined };
+export type Line = { readonly [key: string]: Json | undefined };
+
+/** A number in hex; what is none, which a host refuses, as it is. */
+export function hexText(value: unknown): string {
+  return typeof value === 'number' || typeof value === 'bigint' ? `0x${value.toString(16)}` : String(value);
+}
+
+/** A line's text. Numbers of a wrong type, which a host refuses, are told all the same. */
+export function lineText(line: Line | Header): string {
+  return JSON.stringify(line, (_, value: unknown) => (typeof value === 'bigint' ? hexText(value) : value));
+}
+
+export interface Header {
+  readonly format: typeof FORMAT;
+  readonly version: typeof VERSION;
+  /** What was recorded: 'kernel' or 'emulated'. */
+  readonly host: string;
+  readonly pageSize: number;
+  /** Whether arguments fit decides which calls are made: so the replay's arena has the same size. */
+  readonly arenaSize: number;
+  /** Pieces of memory up to this many bytes are followed: memory.ts. */
+  readonly followed: number;
+}
+
+/** Everything else in the line of a call is what was asked. */
+const ANSWERS: ReadonlySet<string> = new Set([
+  'before',
+  'result',
+  'value',
+  'out',
+  'filled',
+  'tailOut',
+  'data',
+  'throws',
+  'memory',
+]);
+
+/** What a line asks, without the answer. */
+export function askedIn(line: Line): Line {
+  return Object.fromEntries(Object.entries(line).filter(([key]) => !ANSWERS.has(key)));
+}
+
+/** A refusal by its name, anything else as it is. */
+export function resultText(result: number): Json {
+  return result < 0 ? errnoName(result) : result;
+}
+
+const UNNAMED = 'errno ';
+
+export function resultNumber(text: Json | undefined): number {
+  if (typeof text === 'number') return text;
+  if (typeof text === 'string' && text.startsWith(UNNAMED)) return -Number(text.slice(UNNAMED.length));
+  const errno = typeof text === 'string' ? (ERRNO as Readonly<Record<string, number>>)[text] : undefined;
+  if (errno === undefined) throw notATranscript(`${JSON.stringify(text)} is no result`);
+  return -errno;
+}
+
+export function notATranscript(why: string): UsageError {
+  return new UsageError('ERR_IOMMUFD_REPLAY', `this is no transcript that can be replayed: ${why}`);
+}
+
+function isObject(value: unknown): value is Line {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function parseLine(text: string, number: number): Line {
+  let line: unknown;
+  try {
+    line = JSON.parse(text);
+  } catch {
+    throw notATranscript(`line ${number} is not JSON`);
+  }
+  if (!isObject(line)) throw notATranscript(`line ${number} is not an object`);
+  return line;
+}
+
+const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0;
+
+function checkHeader(line: Line | undefined): Header {
+  if (line?.format !== FORMAT) throw notATranscript(`it does not start with {"format":"${FORMAT}"}`);
+  if (line.version !== VERSION) {
+    throw notATranscript(`it has version ${JSON.stringify(line.version)}, this library knows version ${VERSION}`);
+  }
+  const { host, pageSize, arenaSize, followed } = line;
+  const isWhole = typeof host === 'string' && isSize(pageSize) && isSize(arenaSize) && typeof followed === 'number';
+  if (!isWhole) throw notATranscript('its header is not complete');
+  return { format: FORMAT, version: VERSION, host, pageSize, arenaSize, followed };
+}
+
+export interface Transcript {
+  readonly header: Header;
+  /** All lines but the header: the first of these is line 2 of the text. */
+  readonly lines: readonly Line[];
+}
+
+/** @throws UsageError ERR_IOMMUFD_REPLAY */
+export function parseTranscript(text: string): Transcript {
+  const [first, ...lines] = text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line, index) => parseLine(line, index + 1));
+  for (const [index, line] of lines.entries()) {
+    const isKnown = typeof line.call === 'string' || typeof line.event === 'string';
+    if (!isKnown) throw notATranscript(`line ${index + 2} is neither a call nor an event`);
+  }
+  return { header: checkHeader(first), lines };
+}
+
+/** Where two lines begin to differ: the path to it, and what is there on either side. */
+export interface Difference {
+  readonly path: string;
+  readonly expected: Json | undefined;
+  readonly came: Json | undefined;
+}
+
+export function firstDifference(expected: Json | undefined, came: Json | undefined, path = ''): Difference | undefined {
+  if (!isObject(expected) || !isObject(came)) {
+    return JSON.stringify(expected) === JSON.stringify(came) ? undefined : { path, expected, came };
+  }
+  for (const key of new Set([...Object.keys(expected), ...Object.keys(came)])) {
+    const found = firstDifference(expected[key], came[key], path === '' ? key : `${path}.${key}`);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}

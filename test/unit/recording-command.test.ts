@@ -1,0 +1,91 @@
+// The command `iommufd`: a program is recorded and replayed as it is, by other processes.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const command = fileURLToPath(new URL('../../lib/cli/iommufd.js', import.meta.url));
+const library = new URL('../../lib/index.js', import.meta.url).href;
+
+const PROGRAM = `
+import { openHost } from '${library}';
+const host = openHost({ kind: 'emulated' });
+const iommufd = host.openIommufd();
+const ioas = iommufd.allocIoas();
+const ram = host.allocateMemory(0x4000);
+console.log(host.kind, ioas.map(ram, { iova: BigInt(process.argv[2] ?? 0x1000000) }));
+iommufd.close();
+ram.free();
+process.exitCode = Number(process.argv[3] ?? 0);
+`;
+
+describe('the command', function () {
+  this.timeout(60_000);
+  let folder = '';
+  const at = (name: string) => path.join(folder, name);
+
+  before(() => {
+    folder = mkdtempSync(path.join(tmpdir(), 'iommufd-test-'));
+    writeFileSync(at('program.mjs'), PROGRAM);
+  });
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  const run = (...args: string[]) => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [command, ...args], { encoding: 'utf8' });
+    return { status, stdout, stderr };
+  };
+  const program = (...args: string[]) => ['--', process.execPath, at('program.mjs'), ...args];
+
+  it('records a program, and replays it', () => {
+    assert.deepEqual(run('record', at('a.jsonl'), ...program()), {
+      status: 0,
+      stdout: 'recording 16777216n\n',
+      stderr: '',
+    });
+    assert.match(readFileSync(at('a.jsonl'), 'utf8'), /^\{"format":"iommufd-transcript".*IOMMU_IOAS_MAP_FILE.*\n$/s);
+    assert.deepEqual(run('replay', at('a.jsonl'), ...program()), {
+      status: 0,
+      stdout: 'replay 16777216n\n',
+      stderr: '',
+    });
+  });
+  it('fails where the program differs', () => {
+    run('record', at('b.jsonl'), ...program());
+    const { status, stderr } = run('replay', at('b.jsonl'), ...program('0x2000000'));
+    assert.equal(status, 1);
+    assert.match(stderr, /b\.jsonl:\d+: the program does not do what was recorded/);
+    assert.match(stderr, /first at in\.iova: expected "0x1000000", came "0x2000000"/);
+  });
+  it('ends as the program did', () => {
+    assert.equal(run('record', at('c.jsonl'), ...program('0x1000000', '3')).status, 3);
+    assert.equal(run('replay', at('c.jsonl'), ...program('0x1000000', '3')).status, 3);
+  });
+  it('fails where the program makes fewer calls, or opens no host', () => {
+    run('record', at('d.jsonl'), ...program());
+    const text = readFileSync(at('d.jsonl'), 'utf8');
+    writeFileSync(at('d.jsonl'), `${text}{"call":"eventfd","initial":0,"result":"fd:9"}\n`);
+    const fewer = run('replay', at('d.jsonl'), ...program());
+    assert.equal(fewer.status, 1);
+    assert.match(fewer.stderr, /expected: \{"call":"eventfd".*\n\s+came:\s+nothing more: the program is at its end/);
+    const none = run('replay', at('d.jsonl'), '--', process.execPath, '-e', '1');
+    assert.deepEqual([none.status, none.stderr], [1, 'iommufd replay: the program opened no host\n']);
+  });
+  it('tells how it is used, and what is not there', () => {
+    for (const args of [
+      [],
+      ['record'],
+      ['record', 'file'],
+      ['record', 'file', 'node'],
+      ['play', 'file', '--', 'node'],
+    ]) {
+      const { status, stderr } = run(...args);
+      assert.equal(status, 2, args.join(' '));
+      assert.match(stderr, /^usage: iommufd record FILE -- node script\.js/);
+    }
+    assert.match(run('replay', at('nothing'), ...program()).stderr, /there is no .*nothing\n$/);
+    assert.notEqual(run('record', at('e.jsonl'), '--', at('nothing')).status, 0);
+    assert.equal(existsSync(at('e.jsonl')), false);
+  });
+});
