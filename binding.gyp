@@ -36,6 +36,9 @@
             'NAPI_VERSION=9',
             'NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS',
             'NODE_ADDON_API_DISABLE_DEPRECATED',
+            # A worker that is terminated in the midst of a call takes no exception any more: without this, node-addon-api
+            # ends the whole process then.
+            'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
           ],
           # As system headers, so that the warnings below are about this code alone; relative to build/, where make runs.
           'cflags': [

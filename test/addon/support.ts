@@ -1,12 +1,19 @@
 // What the tests of the addon share: looking at this process from outside, and running scripts in others.
+import assert from 'node:assert/strict';
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { loadNative, type Native } from '../../lib/host/native.js';
 
 export const native: Native = loadNative();
 export const page = native.pageSize;
+
+/** Whether tests that repeat something do so for long: minutes in place of seconds. */
+export const atLength = process.env.IOMMUFD_TORTURE === '1';
+/** Whether the addon was built with sanitizers: everything takes longer then. */
+export const sanitized = process.env.IOMMUFD_SANITIZERS === '1';
 
 export const errno = { EPERM: -1, EBADF: -9, EAGAIN: -11, EBUSY: -16, EEXIST: -17, EINVAL: -22, ENOTTY: -25 } as const;
 
@@ -69,7 +76,7 @@ export function listMappings(): Mapped[] {
 }
 
 setFlagsFromString('--expose-gc');
-const gc: () => void = runInNewContext('gc');
+export const gc: () => void = runInNewContext('gc');
 
 /** Lets go of what nothing refers to, finalizers included, which run on later turns. */
 export async function collectGarbage(until: () => boolean): Promise<void> {
@@ -93,6 +100,30 @@ export function runScript(script: string): SpawnSyncReturns<string> {
   const source = `import { loadNative } from '${loader}';\nconst native = loadNative();\n${script}`;
   const args = ['--input-type=module', '--expose-gc', '-e', source];
   return spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 20_000, killSignal: 'SIGKILL' });
+}
+
+/** Runs a file of this folder in a process of its own, and answers what it told. It must end well, and say nothing else. */
+export function runChild(name: string, ...args: string[]): unknown {
+  const file = fileURLToPath(new URL(name, import.meta.url));
+  const timeout = atLength ? 1_200_000 : 50_000;
+  const options = { encoding: 'utf8', timeout, killSignal: 'SIGKILL' } as const;
+  const { status, signal, stdout, stderr } = spawnSync(process.execPath, ['--no-warnings', file, ...args], options);
+  assert.deepEqual({ status, signal, stderr }, { status: 0, signal: null, stderr: '' }, stdout);
+  return JSON.parse(stdout);
+}
+
+/** What the process has of all that the addon gives out. */
+export interface Left {
+  readonly regions: number;
+  readonly owned: number;
+  readonly fds: number;
+  /** Mappings of memfds. */
+  readonly memfds: number;
+}
+
+export function countLeft(): Left {
+  const memfds = readFileSync('/proc/self/maps', 'utf8').split('iommufd-memory').length - 1;
+  return { regions: native.liveRegions(), owned: native.ownedFds(), fds: listFds().length, memfds };
 }
 
 /** The text of a worker that has the addon as `native`, and what tells its parent things as `tell`. */
