@@ -38,6 +38,7 @@ export function dma(life: Life): void {
       access(life, device, pasid);
     } catch (error) {
       if (!(error instanceof IommufdError && error.code === 'EFAULT')) throw error;
+      checkRefusal(life, device, pasid, BigInt(error.args.iova as bigint));
     }
   }
 }
@@ -45,6 +46,17 @@ function access(life: Life, device: Device, pasid: number): void {
   const page = aPage(life, device, pasid);
   if (life.random.chance(30)) write(life, device, page, pasid);
   else check(life, device, page, pasid, life.host.deviceOf(device).dmaRead(tagAt(page), 4, { pasid }));
+}
+
+/**
+ * What is mapped for reading and writing is reached, by the kernel's own page tables. After an allocation that failed in a reset a device
+ * may be blocked: such lives are excused.
+ */
+function checkRefusal(life: Life, device: Device, pasid: number, iova: bigint): void {
+  const space = behind(device, pasid);
+  if (space === undefined || space.isNested || life.failed) return;
+  const placed = life.places.at(space.ioas, iova);
+  assert(placed?.writable !== true, `${device.describe()}, PASID ${pasid}: refused at 0x${iova.toString(16)}`);
 }
 
 /** What a device has read is as it should be, at this moment. */

@@ -59,6 +59,9 @@ export class Life {
   readonly waits = new Map<Promise<unknown>, string>();
   /** Devices that were asked for, until they are given back. */
   readonly asked = new Set<string>();
+  /** Whether an allocation was told to fail. In every second life none is. */
+  failed = false;
+  readonly failing: boolean;
   /** DMA that arrived, and how much of it by a guest's tables. */
   dmas = 0;
   nested = 0;
@@ -68,6 +71,7 @@ export class Life {
     readonly machine: MachineName,
     readonly random: Random,
   ) {
+    this.failing = random.chance(50);
     const capable = machine !== 'selftest';
     const model = { model: 'test', pasid: true, ats: capable, recoverableFaults: capable } as const;
     this.host = createEmulatedHost({

@@ -73,8 +73,11 @@ const unmap: Operation = (life) => {
   if (ioas === undefined) return;
   const placed = life.random.pick(life.places.of(ioas));
   if (placed === undefined) return;
+  // What devices keep of it must go with it.
+  dma(life);
   ioas.unmap(placed.iova, placed.length);
   life.places.gone(ioas, placed.iova);
+  dma(life);
 };
 const unmapAll: Operation = (life) => {
   const ioas = life.object<Ioas>('ioas');
@@ -257,6 +260,8 @@ const closeIommufd: Operation = (life) => {
   return undefined;
 };
 const failAllocation: Operation = (life) => {
+  if (!life.failing) return;
+  life.failed = true;
   life.host.failAllocation(life.random.below(6));
 };
 
