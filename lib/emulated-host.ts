@@ -151,7 +151,7 @@ export class EmulatedHost extends Host {
 
   /**
    * Takes a device from its VFIO driver, as an administrator does who writes to `unbind`. A program that has it open is told
-   * by the request interrupt, and nobody can open it any more. Its node goes when it is closed.
+   * by the request interrupt, and nobody can open it any more. Its node goes when it is closed. Asking again tells them again.
    * @param address one of `devices`
    * @returns once nobody has it open
    * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where there is none at this address
@@ -161,10 +161,13 @@ export class EmulatedHost extends Host {
   }
   /**
    * Gives a device back to its VFIO driver, after `requestDevice`.
-   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where there is none at this address
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE where there is none at this address, ERR_IOMMUFD_BUSY while it is still open
+   * after `requestDevice`
    */
   returnDevice(address: string): void {
-    this.#machine.giveBack(this.#pluggedAt(address));
+    if (this.#machine.giveBack(this.#pluggedAt(address))) return;
+    const reason = `the device at ${address} is still open: wait for what requestDevice answered`;
+    throw new UsageError('ERR_IOMMUFD_BUSY', reason);
   }
 
   /**

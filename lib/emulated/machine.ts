@@ -69,6 +69,8 @@ export class Machine {
   /** Every open /dev/iommu, in the order of opening. */
   readonly iommufds = new Set<IommufdFile>();
   readonly plugged: readonly PluggedDevice[];
+  /** Devices that are being taken from their drivers, until nobody has them open. */
+  readonly #requests = new Map<PluggedDevice, Promise<void>>();
   readonly #filesystem = new Filesystem();
   readonly #groups: Groups;
   readonly #firmware = new Firmware();
@@ -160,16 +162,29 @@ export class Machine {
   }
 
   /** Takes a device from its driver, as writing to `unbind` does; resolves when nobody has it open any more. */
-  async request({ node, entry, fn }: PluggedDevice): Promise<void> {
-    await new Promise<void>((resolve) => node.unregister(resolve));
-    removeVfioEntry(this.#filesystem, entry);
-    if (fn !== undefined) this.#drivers.delete(fn);
+  request(device: PluggedDevice): Promise<void> {
+    const pending = this.#requests.get(device);
+    if (pending === undefined) return this.#take(device);
+    device.node.request();
+    return pending;
   }
-  /** The driver has it again. */
-  giveBack({ node, entry, fn, driver }: PluggedDevice): void {
+  #take(device: PluggedDevice): Promise<void> {
+    const gone = new Promise<void>((resolve) => device.node.unregister(resolve)).then(() => {
+      this.#requests.delete(device);
+      removeVfioEntry(this.#filesystem, device.entry);
+      if (device.fn !== undefined) this.#drivers.delete(device.fn);
+    });
+    this.#requests.set(device, gone);
+    return gone;
+  }
+  /** The driver has it again; false while somebody still has it open who was asked for it. On Linux, writing to `bind` waits. */
+  giveBack(device: PluggedDevice): boolean {
+    if (this.#requests.has(device)) return false;
+    const { node, entry, fn, driver } = device;
     node.register();
     addVfioEntry(this.#filesystem, entry);
     if (fn !== undefined && driver !== undefined) this.#drivers.set(fn, driver);
+    return true;
   }
 
   deviceAt(name: string): PluggedDevice | undefined {

@@ -299,6 +299,18 @@ describe('devices of the emulated machine', () => {
     assert.throws(() => host.returnDevice('0000:09:00.0'), { code: 'ERR_IOMMUFD_UNAVAILABLE' });
   });
 
+  it('are asked for again by another request, and given again when nobody has them open', async () => {
+    const { host, nic } = stage();
+    const [vector] = nic.interrupts('request').enable({ count: 1 });
+    const taken = [host.requestDevice(ADDRESS), host.requestDevice(ADDRESS)];
+    assert.equal(vector?.drain(), 2n);
+    assert.throws(() => host.returnDevice(ADDRESS), { code: 'ERR_IOMMUFD_BUSY' });
+    nic.close();
+    await Promise.all(taken);
+    host.returnDevice(ADDRESS);
+    host.openDevice(ADDRESS).close();
+  });
+
   it('report errors of their link', async () => {
     const host = createEmulatedHost({ devices: [{ address: '0000:02:00.0', model: 'test' }] });
     const iommufd = host.openIommufd();
