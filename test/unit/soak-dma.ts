@@ -49,8 +49,8 @@ function access(life: Life, device: Device, pasid: number): void {
 }
 
 /**
- * What is mapped for reading and writing is reached, by the kernel's own page tables. After an allocation that failed in a reset a device
- * may be blocked: such lives are excused.
+ * What is mapped for reading and writing is reached, by the kernel's own page tables. After an allocation that failed in a
+ * reset a device may be blocked: such lives are excused.
  */
 function checkRefusal(life: Life, device: Device, pasid: number, iova: bigint): void {
   const space = behind(device, pasid);
