@@ -18,7 +18,7 @@ const collected = new FinalizationRegistry<{ seam: Seam; fd: number; owned: bool
   if (owned) seam.close(fd);
 });
 
-/** A device's file. Regions, interrupts and features hold it, so that the fd stays as long as any of them can be used. */
+/** A device's file. Regions, interrupts and features hold it, so that the fd stays as long as one of them can be used. */
 export class DeviceCore implements Port {
   readonly #parts = new Set<Part>();
   readonly #listeners = new Set<(why: MemoryLoss) => void>();

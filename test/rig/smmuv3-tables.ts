@@ -1,4 +1,4 @@
-// A guest's page tables in the Armv8-A format (Arm DDI 0487, D8.3), in its own memory: any granule, any width of addresses.
+// A guest's page tables in the Armv8-A format (Arm DDI 0487, D8.3), in its own memory, of every granule and width of addresses.
 import type { GuestRam } from './smmuv3-ram.js';
 
 /** Bits of an address within a page: 4, 16 or 64 KiB. */

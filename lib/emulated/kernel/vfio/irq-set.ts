@@ -28,7 +28,7 @@ export interface IrqSet {
   readonly count: number;
   /** One of the DATA bits. */
   readonly data: number;
-  /** The ACTION bits: any of them. */
+  /** Bits of ACTION, checked by who carries them out. */
   readonly action: number;
   /** As `data` says: nothing, a byte or an s32 an interrupt. */
   readonly bytes: Uint8Array;

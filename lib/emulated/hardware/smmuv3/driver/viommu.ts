@@ -54,7 +54,7 @@ export class Smmuv3Viommu implements ViommuDriver {
     return this.#iommu.kernel.allocates() ? new Smmuv3NestedDomain(this, entry) : -ERRNO.ENOMEM;
   }
 
-  /** A device is told apart by one StreamID, as all PCI devices are: any can be named. */
+  /** Each device has one StreamID, as all PCI devices have, so that none is refused. */
   initVdevice(): () => void {
     return () => {};
   }
