@@ -1,8 +1,6 @@
 // A hand-over and an adoption, with one object of every kind: on an emulated host, where both sides are this process.
 import assert from 'node:assert/strict';
-import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { createEmulatedHost, type EmulatedHost, mock } from '../../lib/emulated-host.js';
-import type { AdoptedIommufd, CallTrace, HandoverState } from '../../lib/index.js';
+import { createEmulatedHost, type EmulatedHost } from '../../lib/emulated-host.js';
 import { FaultQueue } from '../../lib/objects/fault-queue.js';
 import { HwQueue } from '../../lib/objects/hw-queue.js';
 import { HwptNested } from '../../lib/objects/hwpt-nested.js';
@@ -11,76 +9,8 @@ import { Vdevice } from '../../lib/objects/vdevice.js';
 import { Veventq } from '../../lib/objects/veventq.js';
 import { Viommu } from '../../lib/objects/viommu.js';
 import { IOMMU_IOAS_MAP_FILE } from '../../lib/uapi/index.js';
-import { hostSeam } from '../../lib/unsafe.js';
+import { callsOf, end, IOVA, type Machine, machine, NIC, SIZE, sent, whole } from './live-update-stage.js';
 import { codeOf, stage } from './stage.js';
-
-const NIC = '0000:01:00.0';
-const IOVA = 0x4000_0000n;
-const SIZE = 0x10000;
-
-function machine() {
-  const host = createEmulatedHost({
-    machine: 'selftest',
-    devices: [{ address: NIC }, { address: '0000:02:00.0', pasid: true }],
-  });
-  const iommufd = host.openIommufd();
-  const nic = host.openDevice(NIC);
-  return { host, iommufd, nic, device: nic.bind(iommufd), ram: host.allocateMemory(SIZE) };
-}
-type Machine = ReturnType<typeof machine>;
-
-/** One object of every kind, attached, mapped and with an event that waits. */
-function whole() {
-  const base = machine();
-  const { iommufd, device, ram, host } = base;
-  const ioas = iommufd.allocIoas();
-  ioas.map(ram, { iova: IOVA });
-  const parent = ioas.allocHwpt(device, { nestParent: true, dirtyTracking: true });
-  const viommu = parent.allocViommu(device, mock.viommu(7));
-  const vdevice = viommu.allocVdevice(device, { virtId: 0x99n });
-  const veventq = viommu.allocVeventq({ depth: 4, ...mock.veventq() });
-  const queue = viommu.allocHwQueue({ index: 0, iova: IOVA, length: 0x1000, ...mock.hwQueue() });
-  const faultQueue = iommufd.allocFaultQueue();
-  const nested = viommu.allocNestedHwpt(device, { ...mock.nested(), faultQueue });
-  device.attach(nested);
-  host.device(NIC).raiseEvent();
-  return { ...base, ioas, parent, viommu, vdevice, veventq, queue, faultQueue, nested };
-}
-
-/** What is alive of an adoption, ended at the end. */
-function end({ iommufd, memories }: AdoptedIommufd, host: EmulatedHost, before: unknown): void {
-  iommufd.close();
-  for (const memory of memories) memory.free();
-  assert.deepEqual(host.inspect(), before, 'something was left behind');
-}
-
-/** As another process gets it. */
-function sent(state: HandoverState): HandoverState {
-  return JSON.parse(JSON.stringify(state));
-}
-
-/** The names of the calls that the kernel got during work. */
-function callsOf(work: () => void): string[] {
-  const names: string[] = [];
-  const listen = (message: unknown) => names.push((message as CallTrace).syscall);
-  subscribe('iommufd:call', listen);
-  try {
-    work();
-  } finally {
-    unsubscribe('iommufd:call', listen);
-  }
-  return names;
-}
-
-/** The state with one value changed, by its way: 'objects.0.id'. */
-function changed(state: HandoverState, way: string, value: unknown): HandoverState {
-  const copy: HandoverState = sent(state);
-  const names = way.split('.');
-  const last = names.pop() ?? '';
-  const place = names.reduce((at: object, name) => Reflect.get(at, name), copy);
-  Reflect.set(place, last, value);
-  return copy;
-}
 
 describe('live update', () => {
   let empty: ReturnType<EmulatedHost['inspect']>;
@@ -406,141 +336,6 @@ describe('live update', () => {
       other.free();
       old.iommufd.close();
       assert.deepEqual(old.host.inspect(), empty);
-    });
-  });
-
-  describe('in the process that goes on', () => {
-    it('leaves nothing behind where the state makes no sense, and can try again', () => {
-      const old = whole();
-      const { host } = old;
-      const handover = old.iommufd.handOver({ memories: [old.ram] });
-      const before = host.inspect();
-      const { objects } = handover.state;
-      const place = (type: string) => objects.findIndex((object) => object.type === type);
-      const wrong: [string, unknown, string][] = [
-        ['version', 2, 'ERR_IOMMUFD_UNAVAILABLE'],
-        ['version', '1', 'ERR_INVALID_ARG_TYPE'],
-        ['host', 'kernel', 'ERR_IOMMUFD_FOREIGN_HOST'],
-        ['memories', {}, 'ERR_INVALID_ARG_TYPE'],
-        ['memories.0.fd', 99, 'ERR_IOMMUFD_UNAVAILABLE'],
-        ['memories.0.fd', 0, 'EINVAL'],
-        ['memories.0.size', SIZE * 2, 'EINVAL'],
-        ['memories.0.size', -1, 'ERR_OUT_OF_RANGE'],
-        ['memories.0.backing', 'anonymous', 'ERR_OUT_OF_RANGE'],
-        ['objects', null, 'ERR_INVALID_ARG_TYPE'],
-        ['objects.0', 7, 'ERR_INVALID_ARG_TYPE'],
-        ['objects.0.type', 'access', 'ERR_OUT_OF_RANGE'],
-        ['objects.0.id', 2 ** 32, 'ERR_OUT_OF_RANGE'],
-        ['objects.1.id', objects[0]?.id, 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('device')}.fd`, 0, 'ENOTTY'],
-        [`objects.${place('device')}.name`, 7, 'ERR_INVALID_ARG_TYPE'],
-        [`objects.${place('device')}.attachments.0.to`, 0xffff, 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('device')}.attachments.0.pasid`, 0, 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('ioas')}.complete`, 'yes', 'ERR_INVALID_ARG_TYPE'],
-        [`objects.${place('ioas')}.mappings.0.iova`, '4000', 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('ioas')}.mappings.0.iova`, '0x1'.padEnd(40, '0'), 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('ioas')}.mappings.0.memory`, 1, 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('ioas')}.mappings.0.offset`, 1, 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('hwpt-paging')}.ioas`, old.device.id, 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('hwpt-nested')}.parent`, old.ioas.id, 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('hwpt-nested')}.faultQueue`, old.ioas.id, 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('viommu')}.hwpt`, old.nested.id, 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('viommu')}.data.0`, 256, 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('viommu')}.data`, Array(5000).fill(0), 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('veventq')}.payload`, 2 ** 20, 'ERR_OUT_OF_RANGE'],
-        [`objects.${place('veventq')}.fd`, 1000, 'ERR_IOMMUFD_UNAVAILABLE'],
-        [`objects.${place('hw-queue')}.viommu`, 0, 'ERR_OUT_OF_RANGE'],
-      ];
-      for (const [way, value, code] of wrong) {
-        const state = changed(handover.state, way, value);
-        assert.equal(
-          codeOf(() => host.adoptIommufd(state, handover.fds)),
-          code,
-          `${way} = ${JSON.stringify(value)}`,
-        );
-        assert.deepEqual(host.inspect(), before, `${way} left something behind`);
-      }
-      const nothing: unknown = undefined;
-      assert.equal(
-        codeOf(() => host.adoptIommufd(nothing as HandoverState, handover.fds)),
-        'ERR_INVALID_ARG_TYPE',
-      );
-      assert.equal(
-        codeOf(() => host.adoptIommufd(handover.state, nothing as number[])),
-        'ERR_INVALID_ARG_TYPE',
-      );
-      assert.equal(
-        codeOf(() => host.adoptIommufd(handover.state, [])),
-        'ERR_IOMMUFD_UNAVAILABLE',
-      );
-      assert.equal(
-        codeOf(() => host.adoptIommufd(handover.state, [2 ** 29])),
-        'EBADF',
-      );
-      const misspelt: object = { owner: 'borrowed' };
-      assert.equal(
-        codeOf(() => host.adoptIommufd(handover.state, handover.fds, misspelt)),
-        'ERR_UNKNOWN_OPTION',
-      );
-      const [memory = -1] = handover.fds.slice(1);
-      assert.equal(
-        codeOf(() => host.adoptIommufd(handover.state, [memory])),
-        'ENOTTY',
-      );
-      assert.deepEqual(host.inspect(), before);
-      const adopted = host.adoptIommufd(sent(handover.state), handover.fds);
-      handover.complete();
-      end(adopted, host, empty);
-    });
-
-    it('leaves nothing behind where a file cannot be opened half-way', () => {
-      const old = whole();
-      const seam = hostSeam(old.host);
-      const handover = old.iommufd.handOver({ memories: [old.ram] });
-      const before = old.host.inspect();
-      const { duplicate, importMemory, watch } = seam;
-      for (const [name, real] of Object.entries({ duplicate, importMemory, watch })) {
-        for (let works = 0; ; works++) {
-          let left = works;
-          // EMFILE from some call on.
-          Object.defineProperty(seam, name, {
-            configurable: true,
-            value: (...args: never[]) => (left-- > 0 ? Reflect.apply(real, seam, args) : -24),
-          });
-          const code = codeOf(() => {
-            const { iommufd, memories } = old.host.adoptIommufd(handover.state, handover.fds);
-            iommufd.handOver({ memories }).complete();
-          });
-          Reflect.deleteProperty(seam, name);
-          if (code === 'ok') {
-            assert(works > 0, `${name} was never called`);
-            break;
-          }
-          assert.equal(code, 'EMFILE');
-          assert.deepEqual(old.host.inspect(), before, `${name} ${works}`);
-        }
-      }
-      handover.abort();
-      old.iommufd.close();
-      old.ram.free();
-    });
-
-    it('closes fds that nobody else owns, unless they are borrowed', () => {
-      const old = machine();
-      const seam = hostSeam(old.host);
-      const handover = old.iommufd.handOver({ memories: [old.ram] });
-      // What another process finds: files of its own that no object has.
-      const fds = handover.fds.map((fd) => {
-        const copy = seam.duplicate(fd);
-        seam.disown(copy);
-        return copy;
-      });
-      const borrower = old.host.adoptIommufd(handover.state, fds, { ownership: 'borrowed' });
-      borrower.iommufd.handOver({ memories: borrower.memories }).complete();
-      const adopted = old.host.adoptIommufd(handover.state, fds);
-      handover.complete();
-      for (const fd of fds) assert.equal(seam.own(fd), -9, 'EBADF: closed');
-      end(adopted, old.host, empty);
     });
   });
 });

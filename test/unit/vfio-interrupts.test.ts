@@ -1,70 +1,19 @@
 // Interrupts: what the kernel is told, and that nothing is left where it refuses, lies, or is asked while others ask too.
 import assert from 'node:assert/strict';
-import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { EventfdLike } from '../../lib/host/eventfd.js';
 import { Host } from '../../lib/host-object.js';
 import * as uapi from '../../lib/uapi/vfio.js';
 import { VfioDevice } from '../../lib/vfio/device.js';
 import type { VfioInterrupts } from '../../lib/vfio/interrupts.js';
-import { agreeable, codeOf, codeOfAsync, deviceStage, leftovers, NODE, NOTHING, stage, turn } from './stage.js';
+import { codeOf, NODE, stage, turn } from './stage.js';
 import { StubSeam } from './stub-seam.js';
+import { answering, onceAfter, start } from './vfio-interrupts-stage.js';
 
 const INFO = uapi.vfio_irq_info_flags.values;
 const SET = uapi.vfio_irq_set_flags.values;
 const CONNECT = SET.VFIO_IRQ_SET_DATA_EVENTFD | SET.VFIO_IRQ_SET_ACTION_TRIGGER;
 const TRIGGER = SET.VFIO_IRQ_SET_DATA_NONE | SET.VFIO_IRQ_SET_ACTION_TRIGGER;
 const [EBADF, EINVAL, EMFILE, ENOTTY, EIO] = [-9, -22, -24, -25, -5];
-
-interface Asked {
-  readonly flags: number;
-  readonly index: number;
-  readonly start: number;
-  readonly count: number;
-  /** What is behind the struct, as s32. */
-  readonly fds: readonly number[];
-}
-
-/** Every index has 4 interrupts that can be added to, unless told otherwise; notes what is asked. */
-function answering(seam: StubSeam, { count = 4, flags = 0 as number } = {}) {
-  const asked: Asked[] = [];
-  const answers: number[] = [];
-  seam.on(uapi.VFIO_DEVICE_GET_IRQ_INFO, ({ index }, { set }) => {
-    set({ count, flags: INFO.VFIO_IRQ_INFO_EVENTFD | flags });
-    return index < 5 ? 0 : EINVAL;
-  });
-  seam.on(uapi.VFIO_DEVICE_SET_IRQS, (input, { tail }) => {
-    const bytes = tail(input.argsz - uapi.vfio_irq_set.size);
-    const view = new DataView(bytes.buffer, bytes.byteOffset);
-    const fds = Array.from({ length: bytes.length / 4 }, (_, i) => view.getInt32(i * 4, true));
-    const { flags, index, start, count } = input;
-    asked.push({ flags, index, start, count, fds });
-    return answers.shift() ?? 0;
-  });
-  return { asked, answers };
-}
-
-function start(more: Parameters<typeof answering>[1] = {}) {
-  const base = deviceStage(agreeable());
-  const { asked, answers } = answering(base.seam, more);
-  /** Closes everything; what is left then is a leak. */
-  const end = () => {
-    base.nic.close();
-    base.iommufd.close();
-    assert.deepEqual(leftovers(base.seam), NOTHING);
-    assert.equal(base.seam.arena.mark(), 0);
-  };
-  return { ...base, asked, answers, end, msix: base.nic.interrupts('msix') };
-}
-
-/** Runs `listener` after the next call of this name, as a listener to traces. */
-function onceAfter(syscall: string, listener: () => void): void {
-  const hear = (message: unknown) => {
-    if ((message as { syscall: string }).syscall !== syscall) return;
-    unsubscribe('iommufd:call', hear);
-    listener();
-  };
-  subscribe('iommufd:call', hear);
-}
 
 describe('interrupts', () => {
   it('have names and abilities', () => {
@@ -388,136 +337,6 @@ describe('interrupts and listeners', () => {
       'EBADF',
     );
     assert.deepEqual(msix.toJSON().connected, [0]);
-    end();
-  });
-});
-
-describe('events of a device', () => {
-  const counted = (count: bigint) => new Uint8Array(BigUint64Array.of(count).buffer);
-
-  /** The fds that the error and the request index were connected to. */
-  function listening() {
-    const base = start({ count: 1 });
-    const events = base.nic.events();
-    const [error, request] = base.asked.map(({ fds }) => fds[0] ?? -1);
-    assert(error !== undefined && request !== undefined);
-    return { ...base, events, error, request };
-  }
-
-  it('are of two types', async () => {
-    const { events, seam, error, request, end } = listening();
-    const next = events.next();
-    await turn();
-    seam.feed(request, counted(3n));
-    assert.deepEqual(await next, { done: false, value: { type: 'request', count: 3n } });
-    seam.feed(error, counted(1n));
-    assert.deepEqual(await events.next(), { done: false, value: { type: 'error', count: 1n } });
-    await events.return?.();
-    end();
-  });
-
-  it('wait for the next loop where two came at once', async () => {
-    const { events, seam, error, request, nic, end } = listening();
-    seam.feed(request, counted(1n));
-    seam.feed(error, counted(1n));
-    const seen: string[] = [];
-    for await (const { type } of events) {
-      seen.push(type);
-      break;
-    }
-    await turn();
-    for await (const { type } of nic.events()) {
-      seen.push(type);
-      break;
-    }
-    assert.deepEqual(seen.sort(), ['error', 'request']);
-    end();
-  });
-
-  it('end with the device', async () => {
-    const { events, nic, end } = listening();
-    const next = events.next();
-    await turn();
-    nic.close();
-    assert.deepEqual(await next, { done: true, value: undefined });
-    assert.deepEqual(await events.next(), { done: true, value: undefined });
-    end();
-  });
-
-  it('begin anew after their interrupts were turned off', async () => {
-    const { events, nic, asked, seam, end } = listening();
-    const next = events.next();
-    await turn();
-    nic.interrupts('error').disable();
-    assert.deepEqual(await next, { done: true, value: undefined });
-    const again = nic.events();
-    seam.feed(asked.at(-1)?.fds[0] ?? -1, counted(2n));
-    assert.deepEqual(await again.next(), { done: false, value: { type: 'error', count: 2n } });
-    await again.return?.();
-    end();
-  });
-
-  it('are turned off again where only one of them can be had', () => {
-    const { nic, seam, asked, end } = start({ count: 1 });
-    nic.interrupts('request').enable();
-    const before = seam.files.size;
-    assert.equal(
-      codeOf(() => nic.events()),
-      'ERR_IOMMUFD_BUSY',
-    );
-    assert.equal(seam.files.size, before);
-    assert.deepEqual(asked.at(-1)?.count, 0);
-    end();
-  });
-
-  it('tell of a read that fails', async () => {
-    const { events, seam, error, nic, end } = listening();
-    seam.feed(error, EIO);
-    assert.equal(await codeOfAsync(events.next()), 'EIO');
-    await nic.events().return?.();
-    end();
-  });
-
-  it('keep the process alive while somebody waits, and no longer', async () => {
-    const { events, seam, end } = listening();
-    const next = events.next();
-    await turn();
-    const keeping = () => [...seam.watches].filter(({ armed, referenced }) => armed && referenced).length;
-    assert.equal(keeping(), 2);
-    await events.return?.();
-    await next;
-    assert.equal(keeping(), 0);
-    end();
-  });
-
-  it('can be waited for again at once, and where a wait failed', async () => {
-    const { events, nic, seam, request, end } = listening();
-    const first = events.next();
-    await turn();
-    void events.return?.();
-    const again = nic.events();
-    const next = again.next();
-    assert.equal((await first).done, true);
-    seam.feed(request, counted(2n));
-    assert.deepEqual(await next, { done: false, value: { type: 'request', count: 2n } });
-    await again.return?.();
-    end();
-
-    const other = start({ count: 1 });
-    other.seam.fail('watch', EMFILE);
-    assert.equal(await codeOfAsync(other.nic.events().next()), 'EMFILE');
-    const waiting = other.nic.events().next();
-    await turn();
-    other.end();
-    assert.equal((await waiting).done, true);
-  });
-
-  it('are none where the device has neither', () => {
-    const { nic, end } = start({ count: 0 });
-    assert.equal(
-      codeOf(() => nic.events()),
-      'ERR_IOMMUFD_UNAVAILABLE',
-    );
     end();
   });
 });
