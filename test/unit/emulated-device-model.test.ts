@@ -238,6 +238,32 @@ describe('the example of a device model', () => {
 });
 
 describe('devices of the emulated machine', () => {
+  it('tell of ATS and page requests in their configuration space', () => {
+    const [ATS, PRI] = [0x0f, 0x13];
+    const all = { ats: true, recoverableFaults: true, pasid: true };
+    for (const [options, ids, status] of [
+      [{}, [], undefined],
+      [{ ats: true }, [ATS], undefined],
+      [{ recoverableFaults: true }, [], undefined],
+      [{ ats: true, recoverableFaults: true }, [ATS, PRI], 0x100],
+      // Answers name the PASID; the capability of PASIDs itself is not shown by VFIO.
+      [all, [ATS, PRI], 0x8100],
+    ] as const) {
+      const host = createEmulatedHost({ machine: 'intel-vtd', devices: [{ address: ADDRESS, ...options }] });
+      const iommufd = host.openIommufd();
+      const nic = host.openDevice(ADDRESS);
+      nic.bind(iommufd);
+      const found = nic.config.capabilities().filter(({ id, extended }) => extended && (id === ATS || id === PRI));
+      assert.deepEqual(
+        found.map(({ id }) => id),
+        ids,
+      );
+      const pri = found.find(({ id }) => id === PRI);
+      assert.equal(pri === undefined ? undefined : nic.config.read16(pri.offset + 6), status);
+      iommufd.close();
+    }
+  });
+
   it('are found as sysfs has them', () => {
     const host = createEmulatedHost({
       devices: [

@@ -26,6 +26,27 @@ describe('mock options', () => {
     iommufd.close();
   });
 
+  it('make a queue that executes nothing, and has no side of its own', () => {
+    const machine = () => {
+      const host = createEmulatedHost({ machine: 'selftest' });
+      const iommufd = host.openIommufd();
+      const device = host.openDevice('0000:01:00.0').bind(iommufd);
+      const ioas = iommufd.allocIoas();
+      ioas.map(host.allocateMemory(4096), { iova: 0x4000_0000n });
+      const viommu = ioas.allocHwpt(device, { nestParent: true }).allocViommu(device, mock.viommu());
+      const queue = viommu.allocHwQueue({ index: 0, iova: 0x4000_0000n, length: 4096n, ...mock.hwQueue() });
+      return { host, iommufd, queue };
+    };
+    const [one, other] = [machine(), machine()];
+    const UNAVAILABLE = { code: 'ERR_IOMMUFD_UNAVAILABLE' };
+    assert.throws(() => one.host.hwQueue(one.queue), UNAVAILABLE);
+    assert.throws(() => one.host.hwQueue(other.queue), UNAVAILABLE);
+    assert.throws(() => one.host.hwQueue({} as never), { code: 'ERR_INVALID_ARG_TYPE' });
+    one.queue.destroy();
+    assert.throws(() => one.host.hwQueue(one.queue), { code: 'ERR_IOMMUFD_DESTROYED' });
+    for (const { iommufd } of [one, other]) iommufd.close();
+  });
+
   it('refuse a register that is no 32-bit number', () => {
     for (const bad of [-1, 2 ** 32, 0.5]) assert.throws(() => mock.viommu(bad), RangeError);
   });

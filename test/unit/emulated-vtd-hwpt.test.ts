@@ -347,3 +347,28 @@ describe('emulated VT-d: dirty pages', () => {
     assert.deepEqual(read(), third);
   });
 });
+
+describe('emulated VT-d: memory that cannot be written', () => {
+  it('is not mapped below a guest, whichever comes first', () => {
+    const { host, iommufd, device, memory } = machine();
+    const ram = memory(PAGE);
+    const ioas = iommufd.allocIoas();
+    const readOnly = { iova: IOVA, writable: false };
+    const objects = () => host.inspect().iommufds[0]?.objects;
+    ioas.map(ram, readOnly);
+    const alone = objects();
+    assert.throws(() => ioas.allocHwpt(device, { nestParent: true }), EINVAL);
+    assert.deepEqual(objects(), alone, 'nothing is left of it');
+    // Other tables have no such need, and go on beside the refusal.
+    const plain = ioas.allocHwpt(device);
+    assert.throws(() => ioas.allocHwpt(device, { nestParent: true }), EINVAL);
+    ioas.unmap(IOVA, PAGE);
+    const parent = ioas.allocHwpt(device, { nestParent: true });
+    assert.throws(() => ioas.map(ram, readOnly), EINVAL);
+    ioas.map(ram, { iova: IOVA });
+    ioas.unmap(IOVA, PAGE);
+    parent.destroy();
+    ioas.map(ram, readOnly);
+    plain.destroy();
+  });
+});
