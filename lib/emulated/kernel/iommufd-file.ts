@@ -2,6 +2,7 @@
 import { ERRNO } from '../../uapi/errno.js';
 import { PAGE_SIZE } from '../memory/backing.js';
 import { Command } from './command.js';
+import { copiedArgument } from './copied-argument.js';
 import { type ArgumentMemory, argumentMemory, type MmioMapping, OpenFile } from './file.js';
 import { Ioas } from './ioas.js';
 import { findIoctl } from './ioctls.js';
@@ -76,13 +77,21 @@ export class IommufdFile extends OpenFile {
 
   /** The struct's address as a number: it may lie anywhere in the process. */
   override ioctlValue(request: number, value: number): number {
-    const placement = this.context.process.memory.find(value);
+    const { memory } = this.context.process;
+    if (memory.isForeign === true) return this.#ioctlCopied(request, value);
+    const placement = memory.find(value);
     if (placement?.backing === undefined) {
       return findIoctl(this.context.kernel, request) === undefined ? -ERRNO.ENOTTY : -ERRNO.EFAULT;
     }
     const within = value % PAGE_SIZE;
     const page = placement.offset + value - placement.start - within;
     return this.ioctl(request, argumentMemory(placement.backing, page), within);
+  }
+
+  #ioctlCopied(request: number, address: number): number {
+    if (findIoctl(this.context.kernel, request) === undefined) return -ERRNO.ENOTTY;
+    const argument = copiedArgument(this.context.process.memory, address);
+    return argument === undefined ? -ERRNO.EFAULT : this.ioctl(request, argument, 0);
   }
 
   override mmap(offset: number, length: number): MmioMapping | number {

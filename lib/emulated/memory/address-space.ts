@@ -15,6 +15,8 @@ export interface Placement {
 
 /** Addresses are numbers: those of a process lie below 2^53, where a number is exact. Nothing lies at any other. */
 export interface AddressSpace {
+  /** Whether memory is another process's, which is reached by copying alone. */
+  readonly isForeign?: boolean;
   find(address: number): Placement | undefined;
   /** Copies out of memory; false (with part of it copied) where some of it is not there. */
   read(address: number, into: Uint8Array): boolean;

@@ -1,0 +1,62 @@
+// The fds of a program: those of the emulated machine are sockets to the server.
+import { readlinkSync } from 'node:fs';
+import { OpenFile } from '../emulated/kernel/file.js';
+import type { FileTable } from '../emulated/kernel/process.js';
+import { ERRNO } from '../uapi/errno.js';
+import type { FileSocket } from './file-socket.js';
+import type { Spare } from './protocol.js';
+
+/** A file of the program's own that means nothing to the emulated kernel. */
+class OtherFile extends OpenFile {
+  protected override closed(): void {}
+}
+
+export class ProgramFiles implements FileTable {
+  readonly #pid: number;
+  readonly #sockets: ReadonlyMap<bigint, FileSocket>;
+  /** For the call under way. */
+  #spare: Spare | undefined;
+  #spareUsed = false;
+
+  constructor(pid: number, sockets: ReadonlyMap<bigint, FileSocket>) {
+    this.#pid = pid;
+    this.#sockets = sockets;
+  }
+
+  /** A call begins, with what the shim has for a file that it makes. */
+  begin(spare: Spare): void {
+    this.#spare = spare;
+    this.#spareUsed = false;
+  }
+  /** Whether the call that ends made a file. */
+  end(): boolean {
+    this.#spare = undefined;
+    return this.#spareUsed;
+  }
+
+  get(fd: number): OpenFile | undefined {
+    const link = this.#linkOf(fd);
+    if (link === undefined) return undefined;
+    const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
+    const socket = inode === undefined ? undefined : this.#sockets.get(BigInt(inode));
+    return socket?.file ?? new OtherFile();
+  }
+  #linkOf(fd: number): string | undefined {
+    try {
+      return readlinkSync(`/proc/${this.#pid}/fd/${fd}`);
+    } catch {
+      return undefined;
+    }
+  }
+
+  install(file: OpenFile): number {
+    const spare = this.#spare;
+    if (spare === undefined || this.#spareUsed) throw new Error('a call made a file that was not expected to');
+    if (spare.fd < 0) return spare.fd === -1 ? -ERRNO.EMFILE : spare.fd;
+    const socket = this.#sockets.get(spare.inode);
+    if (socket === undefined || socket.file !== undefined) return -ERRNO.EMFILE;
+    socket.become(file);
+    this.#spareUsed = true;
+    return spare.fd;
+  }
+}
