@@ -41,13 +41,12 @@ function runProgram(task: RunTask, socket: string): Promise<number> {
 }
 
 async function runTask(task: RunTask): Promise<number> {
-  const server = new RunServer(makeMachine(task.machine));
   const folder = mkdtempSync(path.join(tmpdir(), 'iommufd-'));
   // Whatever ends this process.
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const socket = path.join(folder, 'socket');
-  await server.listen(socket);
-  const code = await runProgram(task, socket);
+  const server = new RunServer(makeMachine(task.machine), folder);
+  await server.listen();
+  const code = await runProgram(task, server.path);
   server.close();
   return code;
 }

@@ -1,5 +1,6 @@
 // System calls on files of the emulated machine, as the shim forwards them.
 import type { OpenFile } from '../emulated/kernel/file.js';
+import { IommufdFile } from '../emulated/kernel/iommufd-file.js';
 import type { Machine } from '../emulated/machine.js';
 import { PAGE_SIZE } from '../emulated/memory/backing.js';
 import { ERRNO } from '../uapi/errno.js';
@@ -7,10 +8,13 @@ import { mayMakeFile } from './file-makers.js';
 import type { FileSocket } from './file-socket.js';
 import type { Program } from './program.js';
 import { OPERATION, REPLY, type Reply, type Request } from './protocol.js';
+import type { RegisterWatch } from './register-watch.js';
 
 /** Longer ones are cut: as short reads and writes, which callers must expect. */
 const LONGEST_TRANSFER = 2 ** 26;
 const PATH_MAX = 4096;
+const MAP_SHARED = 1;
+const PROT_EXEC = 4;
 
 /** Addresses beyond what a number holds exactly are nobody's. */
 function numberOf(value: bigint | undefined): number {
@@ -20,16 +24,20 @@ function numberOf(value: bigint | undefined): number {
 export class Calls {
   readonly #machine: Machine;
   readonly #sockets: ReadonlyMap<bigint, FileSocket>;
+  readonly #registers: RegisterWatch;
 
-  constructor(machine: Machine, sockets: ReadonlyMap<bigint, FileSocket>) {
+  constructor(machine: Machine, sockets: ReadonlyMap<bigint, FileSocket>, registers: RegisterWatch) {
     this.#machine = machine;
     this.#sockets = sockets;
+    this.#registers = registers;
   }
 
   carryOut(program: Program, request: Request): Reply {
     this.#machine.process.actFor(program.process);
     program.files.begin(request.spare);
+    this.#registers.look();
     const { result, flags } = this.#dispatch(program, request);
+    this.#registers.show();
     this.#machine.seam.settle();
     const made = program.files.end() ? REPLY.spareUsed : 0;
     return { result, flags: flags | made };
@@ -49,6 +57,8 @@ export class Calls {
       case OPERATION.write:
       case OPERATION.pwrite:
         return { result: this.#write(program, file, request), flags: 0 };
+      case OPERATION.mmap:
+        return { result: this.#mmap(program, file, request), flags: 0 };
       default:
         return { result: -ERRNO.ENOSYS, flags: 0 };
     }
@@ -88,6 +98,23 @@ export class Calls {
     const bytes = new Uint8Array(Math.min(length ?? 0, LONGEST_TRANSFER));
     if (!program.memory.read(at ?? 0, bytes)) return -ERRNO.EFAULT;
     return operation === OPERATION.write ? file.write(bytes) : file.pwrite(bytes, position ?? 0);
+  }
+
+  /** Answers the number of the file that the program maps in place of the registers. */
+  #mmap(program: Program, file: OpenFile, { args }: Request): number {
+    const [length, protection, flags, offset] = args.map(numberOf);
+    // What a BAR is for is not known here: its reads may have effects, so that nobody but the program may read it.
+    if (!(file instanceof IommufdFile)) return -ERRNO.ENODEV;
+    // iommufd/main.c: iommufd_fops_mmap.
+    if (((flags ?? 0) & MAP_SHARED) === 0) return -ERRNO.EINVAL;
+    if (((protection ?? 0) & PROT_EXEC) !== 0) return -ERRNO.EPERM;
+    const mapping = file.mmap(offset ?? 0, length ?? 0);
+    if (typeof mapping === 'number') return mapping;
+    const { registers, number } = this.#registers.add(mapping, length ?? 0);
+    const fd = program.files.install(registers);
+    if (fd >= 0) return number;
+    registers.release();
+    return fd;
   }
 }
 

@@ -1,17 +1,21 @@
 // Answers the programs that run under the shim: one machine, any number of processes. All calls are carried out one after the
 // other, in the order in which they arrive.
 import { createServer, type Server, type Socket } from 'node:net';
+import path from 'node:path';
 import type { Machine } from '../emulated/machine.js';
 import { Calls } from './calls.js';
 import { FileSocket } from './file-socket.js';
 import { Program } from './program.js';
 import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request } from './protocol.js';
+import { RegisterWatch } from './register-watch.js';
 
 const READY = Buffer.from([0]);
 
 export class RunServer {
   readonly #server: Server;
   readonly #machine: Machine;
+  readonly #folder: string;
+  readonly #registers: RegisterWatch;
   readonly #calls: Calls;
   readonly #connections = new Set<Socket>();
   /** By the inode of the program's end. */
@@ -19,9 +23,12 @@ export class RunServer {
   /** By process and program. */
   readonly #programs = new Map<string, Program>();
 
-  constructor(machine: Machine) {
+  /** `folder`: a private one, for what is shared with programs. */
+  constructor(machine: Machine, folder: string) {
     this.#machine = machine;
-    this.#calls = new Calls(machine, this.#sockets);
+    this.#folder = folder;
+    this.#registers = new RegisterWatch(folder, () => machine.seam.settle());
+    this.#calls = new Calls(machine, this.#sockets, this.#registers);
     this.#server = createServer((socket) => this.#accept(socket));
   }
 
@@ -34,15 +41,20 @@ export class RunServer {
     return this.#sockets.size;
   }
 
-  listen(path: string): Promise<void> {
+  /** Where programs find it. */
+  get path(): string {
+    return path.join(this.#folder, 'socket');
+  }
+  listen(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen(path, () => resolve());
+      this.#server.listen(this.path, () => resolve());
     });
   }
   /** Whoever still has a file of it finds it broken. */
   close(): void {
     this.#server.close();
+    this.#registers.stop();
     for (const socket of this.#connections) socket.destroy();
   }
 
