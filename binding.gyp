@@ -24,6 +24,7 @@
             'native/mapping.cc',
             'native/memory.cc',
             'native/mmio_calls.cc',
+            'native/peer_calls.cc',
             'native/pool_calls.cc',
             'native/region_calls.cc',
             'native/regions.cc',

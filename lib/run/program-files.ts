@@ -4,6 +4,7 @@ import { OpenFile } from '../emulated/kernel/file.js';
 import type { FileTable } from '../emulated/kernel/process.js';
 import { ERRNO } from '../uapi/errno.js';
 import type { FileSocket } from './file-socket.js';
+import type { ProgramEventfds } from './program-eventfds.js';
 import type { Spare } from './protocol.js';
 
 /** A file of the program's own that means nothing to the emulated kernel. */
@@ -11,16 +12,25 @@ class OtherFile extends OpenFile {
   protected override closed(): void {}
 }
 
+/** Files of all programs. */
+export interface KnownFiles {
+  /** Those of the emulated machine, by the inode of the program's end. */
+  readonly sockets: ReadonlyMap<bigint, FileSocket>;
+  readonly eventfds: ProgramEventfds;
+}
+
 export class ProgramFiles implements FileTable {
   readonly #pid: number;
   readonly #sockets: ReadonlyMap<bigint, FileSocket>;
+  readonly #eventfds: ProgramEventfds;
   /** For the call under way. */
   #spare: Spare | undefined;
   #spareUsed = false;
 
-  constructor(pid: number, sockets: ReadonlyMap<bigint, FileSocket>) {
+  constructor(pid: number, { sockets, eventfds }: KnownFiles) {
     this.#pid = pid;
     this.#sockets = sockets;
+    this.#eventfds = eventfds;
   }
 
   /** A call begins, with what the shim has for a file that it makes. */
@@ -37,6 +47,7 @@ export class ProgramFiles implements FileTable {
   get(fd: number): OpenFile | undefined {
     const link = this.#linkOf(fd);
     if (link === undefined) return undefined;
+    if (link === 'anon_inode:[eventfd]') return this.#eventfds.find(this.#pid, fd);
     const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
     const socket = inode === undefined ? undefined : this.#sockets.get(BigInt(inode));
     return socket?.file ?? new OtherFile();

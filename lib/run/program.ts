@@ -1,7 +1,6 @@
 // A program that calls the emulated kernel: a process, from one exec to the next.
 import { Process } from '../emulated/kernel/process.js';
-import type { FileSocket } from './file-socket.js';
-import { ProgramFiles } from './program-files.js';
+import { type KnownFiles, ProgramFiles } from './program-files.js';
 import { ProgramMemory } from './program-memory.js';
 import { ProgramRights } from './rights.js';
 
@@ -11,9 +10,9 @@ export class Program {
   readonly process: Process;
   #connections = 0;
 
-  constructor(pid: number, sockets: ReadonlyMap<bigint, FileSocket>) {
+  constructor(pid: number, known: KnownFiles) {
     this.memory = new ProgramMemory(pid);
-    this.files = new ProgramFiles(pid, sockets);
+    this.files = new ProgramFiles(pid, known);
     this.process = new Process(this.memory, this.files, new ProgramRights(pid));
   }
 

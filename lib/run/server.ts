@@ -3,9 +3,12 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import path from 'node:path';
 import type { Machine } from '../emulated/machine.js';
+import { loadNative } from '../host/native.js';
 import { Calls } from './calls.js';
 import { FileSocket } from './file-socket.js';
 import { Program } from './program.js';
+import { ProgramEventfds } from './program-eventfds.js';
+import type { KnownFiles } from './program-files.js';
 import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request } from './protocol.js';
 import { RegisterWatch } from './register-watch.js';
 
@@ -20,6 +23,7 @@ export class RunServer {
   readonly #connections = new Set<Socket>();
   /** By the inode of the program's end. */
   readonly #sockets = new Map<bigint, FileSocket>();
+  readonly #known: KnownFiles;
   /** By process and program. */
   readonly #programs = new Map<string, Program>();
 
@@ -29,6 +33,7 @@ export class RunServer {
     this.#folder = folder;
     this.#registers = new RegisterWatch(folder, () => machine.seam.settle());
     this.#calls = new Calls(machine, this.#sockets, this.#registers);
+    this.#known = { sockets: this.#sockets, eventfds: new ProgramEventfds(loadNative()) };
     this.#server = createServer((socket) => this.#accept(socket));
   }
 
@@ -95,7 +100,7 @@ export class RunServer {
   }
   #beginCalls(socket: Socket, { args: [pid, image] }: Request): (request: Request) => void {
     const key = `${pid}:${image}`;
-    const program = this.#programs.get(key) ?? new Program(Number(pid), this.#sockets);
+    const program = this.#programs.get(key) ?? new Program(Number(pid), this.#known);
     this.#programs.set(key, program);
     program.connect();
     socket.once('close', () => {
