@@ -1,7 +1,9 @@
 // /dev/iommu, opened: the ids, and where ioctls and mmap(2) arrive.
 import { ERRNO } from '../../uapi/errno.js';
+import type { AddressSpace } from '../memory/address-space.js';
 import { PAGE_SIZE } from '../memory/backing.js';
 import { Command } from './command.js';
+import { copyArgument } from './copied-argument.js';
 import { type ArgumentMemory, argumentMemory, type MmioMapping, OpenFile } from './file.js';
 import { Ioas } from './ioas.js';
 import { findIoctl } from './ioctls.js';
@@ -76,13 +78,23 @@ export class IommufdFile extends OpenFile {
 
   /** The struct's address as a number: it may lie anywhere in the process. */
   override ioctlValue(request: number, value: number): number {
-    const placement = this.context.process.memory.find(value);
+    const { memory } = this.context.process;
+    if (memory.foreign !== undefined) return this.#ioctlCopied(request, memory, value);
+    const placement = memory.find(value);
     if (placement?.backing === undefined) {
       return findIoctl(this.context.kernel, request) === undefined ? -ERRNO.ENOTTY : -ERRNO.EFAULT;
     }
     const within = value % PAGE_SIZE;
     const page = placement.offset + value - placement.start - within;
     return this.ioctl(request, argumentMemory(placement.backing, page), within);
+  }
+
+  /** A struct in memory that is not at hand: the kernel works on a copy, and puts back what it answers. */
+  #ioctlCopied(request: number, memory: AddressSpace, address: number): number {
+    const op = findIoctl(this.context.kernel, request);
+    if (op === undefined) return -ERRNO.ENOTTY;
+    const argument = copyArgument(memory, address);
+    return argument === undefined ? -ERRNO.EFAULT : this.ioctl(request, argument, 0);
   }
 
   override mmap(offset: number, length: number): MmioMapping | number {
