@@ -34,17 +34,23 @@ export class Calls {
 
   carryOut(program: Program, request: Request): Reply {
     this.#machine.process.actFor(program.process);
+    program.memory.enter();
     program.files.begin(request.spare);
     this.#registers.look();
     const { result, flags } = this.#dispatch(program, request);
     this.#registers.show();
     this.#machine.seam.settle();
     const made = program.files.end() ? REPLY.spareUsed : 0;
-    return { result, flags: flags | made };
+    const told = program.memory.watchesUnmap ? REPLY.tellUnmap : 0;
+    return { result, flags: flags | made | told };
   }
 
   #dispatch(program: Program, request: Request): Reply {
     if (request.operation === OPERATION.open) return { result: this.#open(program, request), flags: 0 };
+    if (request.operation === OPERATION.unmap) {
+      program.memory.aboutToUnmap(numberOf(request.args[0]), numberOf(request.args[1]));
+      return { result: 0, flags: 0 };
+    }
     const socket = this.#sockets.get(request.file);
     const file = socket?.file;
     if (socket === undefined || file === undefined) return { result: -ERRNO.EBADF, flags: 0 };

@@ -1,7 +1,9 @@
 // The fds of a program: those of the emulated machine are sockets to the server.
-import { readlinkSync } from 'node:fs';
+import { openSync, readlinkSync, statSync } from 'node:fs';
 import { OpenFile } from '../emulated/kernel/file.js';
 import type { FileTable } from '../emulated/kernel/process.js';
+import { RemoteMemoryFile } from '../emulated/remote/memory-file.js';
+import type { RemoteMemory } from '../emulated/remote/remote-memory.js';
 import { ERRNO } from '../uapi/errno.js';
 import type { FileSocket } from './file-socket.js';
 import type { ProgramEventfds } from './program-eventfds.js';
@@ -17,17 +19,38 @@ export interface KnownFiles {
   /** Those of the emulated machine, by the inode of the program's end. */
   readonly sockets: ReadonlyMap<bigint, FileSocket>;
   readonly eventfds: ProgramEventfds;
+  readonly memory: RemoteMemory;
+}
+
+/** Opens a file anew; undefined for what is no regular file, or gone. */
+function openRegular(path: string): number | undefined {
+  try {
+    return statSync(path).isFile() ? openAnyhow(path) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+function openAnyhow(path: string): number {
+  try {
+    return openSync(path, 'r+');
+  } catch {
+    // A read-only file, or one that is running.
+    return openSync(path, 'r');
+  }
 }
 
 export class ProgramFiles implements FileTable {
   readonly #pid: number;
   readonly #sockets: ReadonlyMap<bigint, FileSocket>;
   readonly #eventfds: ProgramEventfds;
+  readonly #memory: RemoteMemory;
   /** For the call under way. */
   #spare: Spare | undefined;
   #spareUsed = false;
+  readonly #borrowed: OpenFile[] = [];
 
-  constructor(pid: number, { sockets, eventfds }: KnownFiles) {
+  constructor(pid: number, { sockets, eventfds, memory }: KnownFiles) {
+    this.#memory = memory;
     this.#pid = pid;
     this.#sockets = sockets;
     this.#eventfds = eventfds;
@@ -40,6 +63,7 @@ export class ProgramFiles implements FileTable {
   }
   /** Whether the call that ends made a file. */
   end(): boolean {
+    for (const file of this.#borrowed.splice(0)) file.release();
     this.#spare = undefined;
     return this.#spareUsed;
   }
@@ -48,9 +72,18 @@ export class ProgramFiles implements FileTable {
     const link = this.#linkOf(fd);
     if (link === undefined) return undefined;
     if (link === 'anon_inode:[eventfd]') return this.#eventfds.find(this.#pid, fd);
+    if (link.startsWith('/')) return this.#regularFile(fd) ?? new OtherFile();
     const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
     const socket = inode === undefined ? undefined : this.#sockets.get(BigInt(inode));
     return socket?.file ?? new OtherFile();
+  }
+  /** A memfd, or another file that may hold memory: this process's own, for as long as the kernel needs it. */
+  #regularFile(fd: number): OpenFile | undefined {
+    const own = openRegular(`/proc/${this.#pid}/fd/${fd}`);
+    if (own === undefined) return undefined;
+    const file = new RemoteMemoryFile(this.#memory, own);
+    this.#borrowed.push(file);
+    return file;
   }
   #linkOf(fd: number): string | undefined {
     try {

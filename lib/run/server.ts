@@ -3,6 +3,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import path from 'node:path';
 import type { Machine } from '../emulated/machine.js';
+import { RemoteMemory } from '../emulated/remote/remote-memory.js';
 import { loadNative } from '../host/native.js';
 import { Calls } from './calls.js';
 import { FileSocket } from './file-socket.js';
@@ -33,7 +34,11 @@ export class RunServer {
     this.#folder = folder;
     this.#registers = new RegisterWatch(folder, () => machine.seam.settle());
     this.#calls = new Calls(machine, this.#sockets, this.#registers);
-    this.#known = { sockets: this.#sockets, eventfds: new ProgramEventfds(loadNative()) };
+    this.#known = {
+      sockets: this.#sockets,
+      eventfds: new ProgramEventfds(loadNative()),
+      memory: new RemoteMemory(machine.physical),
+    };
     this.#server = createServer((socket) => this.#accept(socket));
   }
 

@@ -1,8 +1,9 @@
 // /dev/iommu, opened: the ids, and where ioctls and mmap(2) arrive.
 import { ERRNO } from '../../uapi/errno.js';
+import type { AddressSpace } from '../memory/address-space.js';
 import { PAGE_SIZE } from '../memory/backing.js';
 import { Command } from './command.js';
-import { copiedArgument } from './copied-argument.js';
+import { copyArgument } from './copied-argument.js';
 import { type ArgumentMemory, argumentMemory, type MmioMapping, OpenFile } from './file.js';
 import { Ioas } from './ioas.js';
 import { findIoctl } from './ioctls.js';
@@ -78,7 +79,7 @@ export class IommufdFile extends OpenFile {
   /** The struct's address as a number: it may lie anywhere in the process. */
   override ioctlValue(request: number, value: number): number {
     const { memory } = this.context.process;
-    if (memory.isForeign === true) return this.#ioctlCopied(request, value);
+    if (memory.foreign !== undefined) return this.#ioctlCopied(request, memory, value);
     const placement = memory.find(value);
     if (placement?.backing === undefined) {
       return findIoctl(this.context.kernel, request) === undefined ? -ERRNO.ENOTTY : -ERRNO.EFAULT;
@@ -88,9 +89,11 @@ export class IommufdFile extends OpenFile {
     return this.ioctl(request, argumentMemory(placement.backing, page), within);
   }
 
-  #ioctlCopied(request: number, address: number): number {
-    if (findIoctl(this.context.kernel, request) === undefined) return -ERRNO.ENOTTY;
-    const argument = copiedArgument(this.context.process.memory, address);
+  /** A struct in memory that is not at hand: the kernel works on a copy, and puts back what it answers. */
+  #ioctlCopied(request: number, memory: AddressSpace, address: number): number {
+    const op = findIoctl(this.context.kernel, request);
+    if (op === undefined) return -ERRNO.ENOTTY;
+    const argument = copyArgument(memory, address);
     return argument === undefined ? -ERRNO.EFAULT : this.ioctl(request, argument, 0);
   }
 
