@@ -196,6 +196,11 @@ export class Machine {
     return true;
   }
 
+  /** open(2) of a device node, or of what else is a file here. */
+  open(path: string): OpenFile | number {
+    return this.#filesystem.open(path);
+  }
+
   deviceAt(name: string): PluggedDevice | undefined {
     return this.plugged.find((device) => device.name === name);
   }

@@ -23,6 +23,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   'emulated/kernel': ['emulated/memory', 'uapi'],
   'emulated/hardware': ['emulated/kernel', 'emulated/memory', 'uapi'],
   'emulated/process': ['emulated/kernel', 'emulated/memory', 'host', 'uapi'],
+  'emulated/remote': ['emulated/kernel', 'emulated/memory', 'uapi'],
   emulated: ['emulated/memory', 'emulated/kernel', 'emulated/hardware', 'emulated/process', 'host', 'uapi'],
   recording: ['emulated/memory', 'emulated/process', 'host', 'uapi'],
   cli: ['host'],
@@ -82,6 +83,7 @@ function target(file: string, name: string): string {
 function isAllowed(file: string, to: string): boolean {
   if (ALSO[file]?.includes(to) === true) return true;
   const room = roomOf(file);
+  if (to === 'node:fs' && room === 'emulated/remote') return true;
   if (to.startsWith('node:') || to === 'bindings') return room === 'host';
   if (ABOVE.includes(room)) return to in ROOMS || ABOVE.includes(to);
   return to === room || ROOMS[room]?.includes(to) === true;
@@ -121,6 +123,9 @@ describe('architecture', () => {
       ['emulated/kernel/ioas.ts', 'emulated/hardware'],
       ['emulated/memory/backing.ts', 'node:fs'],
       ['emulated/process/seam.ts', 'emulated/hardware'],
+      ['emulated/kernel/pages.ts', 'emulated/remote'],
+      ['emulated/remote/chunk.ts', 'emulated/hardware'],
+      ['emulated/remote/chunk.ts', 'node:os'],
       ['objects/ioas.ts', 'emulated'],
       ['host/kernel.ts', 'mocha'],
       ['recording/names.ts', 'objects'],

@@ -1,7 +1,9 @@
 // /dev/iommu, opened: the ids, and where ioctls and mmap(2) arrive.
 import { ERRNO } from '../../uapi/errno.js';
+import type { AddressSpace } from '../memory/address-space.js';
 import { PAGE_SIZE } from '../memory/backing.js';
 import { Command } from './command.js';
+import { copyArgument } from './copied-argument.js';
 import { type ArgumentMemory, argumentMemory, type MmioMapping, OpenFile } from './file.js';
 import { Ioas } from './ioas.js';
 import { findIoctl } from './ioctls.js';
@@ -84,7 +86,9 @@ export class IommufdFile extends OpenFile {
   override ioctlValue(request: number, value: number): number {
     const { process } = this.context;
     if (findCompatCall(request) !== undefined) return this.#ioctlCompat(request, addressBuffer(process, value), value);
-    const placement = this.context.process.memory.find(value);
+    const { memory } = process;
+    if (memory.foreign !== undefined) return this.#ioctlCopied(request, memory, value);
+    const placement = memory.find(value);
     if (placement?.backing === undefined) {
       return findIoctl(this.context.kernel, request) === undefined ? -ERRNO.ENOTTY : -ERRNO.EFAULT;
     }
@@ -96,6 +100,14 @@ export class IommufdFile extends OpenFile {
   /** What VFIO's containers answered. */
   #ioctlCompat(request: number, memory: UserBuffer, value: number): number {
     return findCompatCall(request)?.(this.context, { memory, value }) ?? -ERRNO.ENOTTY;
+  }
+
+  /** A struct in memory that is not at hand: the kernel works on a copy, and puts back what it answers. */
+  #ioctlCopied(request: number, memory: AddressSpace, address: number): number {
+    const op = findIoctl(this.context.kernel, request);
+    if (op === undefined) return -ERRNO.ENOTTY;
+    const argument = copyArgument(memory, address);
+    return argument === undefined ? -ERRNO.EFAULT : this.ioctl(request, argument, 0);
   }
 
   override mmap(offset: number, length: number): MmioMapping | number {

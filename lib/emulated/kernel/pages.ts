@@ -3,16 +3,16 @@
 // use it through the same stretch.
 import { ERRNO } from '../../uapi/errno.js';
 import { type Backing, PAGE_SIZE } from '../memory/backing.js';
+import { ForeignPages } from '../memory/foreign.js';
 import type { DmaBufFile, DmaBufImporter } from './dma-buf.js';
 import type { PinnedPage } from './driver.js';
 import type { OpenFile } from './file.js';
+import { ForeignFile } from './foreign-file.js';
 import { MemoryFile } from './memory-file.js';
+import { PageCharges } from './page-charges.js';
 import type { Process } from './process.js';
 import { RunCounts } from './run-counts.js';
 import { grown, Slots } from './slots.js';
-
-/** Who is charged for pinned pages. */
-const CHARGE = { none: 0, user: 1, mm: 2 } as const;
 
 /** Memory of a device: nothing of it is pinned, and nobody is charged. */
 interface DeviceMemory extends DmaBufImporter {
@@ -23,6 +23,7 @@ interface DeviceMemory extends DmaBufImporter {
 
 export class PageStore {
   readonly #process: Process;
+  readonly #charges: PageCharges;
   readonly #slots = new Slots();
   /** The page of the address, or of the file, that it starts with. */
   #start = new Float64Array(0);
@@ -30,7 +31,6 @@ export class PageStore {
   #count = new Float64Array(0);
   #references = new Int32Array(0);
   #writable = new Uint8Array(0);
-  #charge = new Uint8Array(0);
   /** How often all of its pages together are pinned, as long as no part is pinned alone. */
   #whole = new Int32Array(0);
   /** The page of the backing that its first one is, while any is pinned. */
@@ -41,11 +41,14 @@ export class PageStore {
   readonly #parts = new Map<number, RunCounts>();
   /** Slots that are dma-bufs. */
   readonly #dmaBufs = new Map<number, DeviceMemory>();
+  /** Slots whose memory is not the machine's own. */
+  readonly #foreign = new Map<number, ForeignPages>();
   /** Told of the slots whose memory was taken away. */
   onRevoked: ((slot: number) => void) | undefined;
 
   constructor(process: Process) {
     this.#process = process;
+    this.#charges = new PageCharges(process);
   }
 
   /** Memory at an address of the process. Nothing is looked at until it is pinned. */
@@ -53,12 +56,15 @@ export class PageStore {
     const slot = this.#take(page, count, writable, mode);
     // The list is as long as mappings of files make it.
     if (slot < this.#files.length) this.#files[slot] = undefined;
+    const { foreign } = this.#process.memory;
+    if (foreign !== undefined) this.#foreign.set(slot, new ForeignPages(foreign, page, writable));
     return slot;
   }
   /** Memory of a file, which stays open. */
   fromFile(file: OpenFile, page: number, count: number, writable: boolean, mode: 'user' | 'mm'): number {
     const slot = this.#take(page, count, writable, mode);
     this.#files[slot] = file.hold();
+    if (file instanceof ForeignFile) this.#foreign.set(slot, new ForeignPages(file.memory, page, writable));
     return slot;
   }
   /** Memory of a device, through a dma-buf, which stays open; -ENODEV (revoked), -EOPNOTSUPP (in several pieces). */
@@ -85,7 +91,7 @@ export class PageStore {
     this.#count[slot] = count;
     this.#references[slot] = 1;
     this.#writable[slot] = writable ? 1 : 0;
-    this.#charge[slot] = this.#process.rights.ipcLock ? CHARGE.none : CHARGE[mode];
+    this.#charges.take(slot, mode);
     this.#whole[slot] = 0;
     return slot;
   }
@@ -103,6 +109,8 @@ export class PageStore {
       file.release();
     }
     if (this.#dmaBufs.size > 0) this.#dropDmaBuf(slot);
+    if (this.#foreign.size > 0) this.#foreign.delete(slot);
+    this.#charges.drop(slot);
     this.#slots.give(slot);
   }
   #dropDmaBuf(slot: number): void {
@@ -197,31 +205,32 @@ export class PageStore {
   }
 
   #pinRun(slot: number, first: number, last: number): number {
+    const count = last - first + 1;
+    const foreign = this.#foreignOf(slot);
+    if (foreign !== undefined) return this.#pinForeign(foreign, slot, first, count);
     const rc = this.#resolve(slot, first, last);
     if (rc < 0) return rc;
-    const count = last - first + 1;
-    const charged = this.#chargeFor(slot, count);
+    const charged = this.#charges.charge(slot, count);
     if (charged < 0) return charged;
     this.#backings[slot]?.pin((this.#base[slot] ?? 0) + first, count);
     return 0;
   }
+  #pinForeign(foreign: ForeignPages, slot: number, first: number, count: number): number {
+    const rc = foreign.pin(first, count);
+    if (rc < 0) return rc;
+    const charged = this.#charges.charge(slot, count);
+    if (charged < 0) foreign.unpin(first, count);
+    return charged;
+  }
   #unpinRun(slot: number, first: number, last: number, isAll: boolean): void {
     const count = last - first + 1;
+    this.#foreignOf(slot)?.unpin(first, count);
     this.#backings[slot]?.unpin((this.#base[slot] ?? 0) + first, count);
     if (isAll) this.#backings[slot] = undefined;
-    const charge = this.#charge[slot];
-    const { charged } = this.#process;
-    if (charge === CHARGE.user) charged.user -= count;
-    else if (charge === CHARGE.mm) charged.mm -= count;
+    this.#charges.uncharge(slot, count);
   }
-  #chargeFor(slot: number, count: number): number {
-    const charge = this.#charge[slot];
-    if (charge === CHARGE.none) return 0;
-    const { charged, rights } = this.#process;
-    const payer = charge === CHARGE.user ? 'user' : 'mm';
-    if (charged[payer] + count > rights.lockedPages) return -ERRNO.ENOMEM;
-    charged[payer] += count;
-    return 0;
+  #foreignOf(slot: number): ForeignPages | undefined {
+    return this.#foreign.size === 0 ? undefined : this.#foreign.get(slot);
   }
 
   /** Finds the memory behind pages; it is the same for all of them, since addresses are never used again. */
@@ -235,7 +244,7 @@ export class PageStore {
       return 0;
     }
     const address = (start + first) * PAGE_SIZE;
-    const placement = this.#process.memory.find(address);
+    const placement = this.#charges.ownerOf(slot).memory.find(address);
     const end = (start + last + 1) * PAGE_SIZE;
     if (placement?.backing === undefined || end > placement.start + placement.length) return -ERRNO.EFAULT;
     this.#backings[slot] = placement.backing;
@@ -247,11 +256,15 @@ export class PageStore {
   frame(slot: number, index: number): number {
     const backing = this.#backings[slot];
     if (backing !== undefined) return backing.frame((this.#base[slot] ?? 0) + index);
+    const foreign = this.#foreignOf(slot);
+    if (foreign !== undefined) return foreign.frame(index);
     const first = this.#dmaBufs.get(slot)?.frame;
     return first === undefined ? -1 : first + this.startOf(slot) + index;
   }
   pinned(slot: number, index: number): PinnedPage {
     const backing = this.#backings[slot];
+    const foreign = this.#foreignOf(slot);
+    if (foreign !== undefined) return foreign.at(index);
     if (backing === undefined) throw new Error('these pages are not pinned');
     return { backing, page: (this.#base[slot] ?? 0) + index };
   }
@@ -263,21 +276,21 @@ export class PageStore {
   copy(slot: number, byte: number, data: Uint8Array, write: boolean, asDevice: boolean): number {
     if (write && !this.isWritable(slot)) return -ERRNO.EPERM;
     if (this.isDmaBuf(slot)) return -ERRNO.EINVAL;
+    // The memory of another process is reached as a device reaches it; of one that ended, nothing else can be.
+    const isOthers = this.#charges.isOthers(slot);
     const first = Math.floor(byte / PAGE_SIZE);
     const last = Math.floor((byte + data.length - 1) / PAGE_SIZE);
-    if (!this.isFile(slot) && !(asDevice && first !== last)) {
-      const { memory } = this.#process;
+    const { memory } = this.#charges.ownerOf(slot);
+    const isDirect = first === last ? !(isOthers && memory.foreign?.alive === false) : !(asDevice || isOthers);
+    if (isDirect && !this.isFile(slot)) {
       const address = this.startOf(slot) * PAGE_SIZE + byte;
       const done = write ? memory.write(address, data) : memory.read(address, data);
       return done ? 0 : -ERRNO.EFAULT;
     }
-    return this.#copyPages(
-      slot,
-      byte,
-      data,
-      write,
-      this.#isPinned(slot, first, last) ? 0 : this.#resolve(slot, first, last),
-    );
+    const foreign = this.#foreignOf(slot);
+    if (foreign !== undefined) return foreign.copy(byte, data, write);
+    const found = this.#isPinned(slot, first, last) ? 0 : this.#resolve(slot, first, last);
+    return this.#copyPages(slot, byte, data, write, found);
   }
   #copyPages(slot: number, byte: number, data: Uint8Array, write: boolean, found: number): number {
     if (found < 0) return found;
@@ -296,7 +309,7 @@ export class PageStore {
     this.#count = grown(this.#count, capacity);
     this.#references = grown(this.#references, capacity);
     this.#writable = grown(this.#writable, capacity);
-    this.#charge = grown(this.#charge, capacity);
+    this.#charges.grow(capacity);
     this.#whole = grown(this.#whole, capacity);
     this.#base = grown(this.#base, capacity);
   }

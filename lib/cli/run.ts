@@ -1,0 +1,68 @@
+// `iommufd run`: runs any program with an emulated machine's device nodes. The machine is in this process; a shim that is
+// loaded into the program forwards what the program asks of them.
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { makeMachine } from '../emulated/host-options.js';
+import { RunServer } from '../run/server.js';
+import { type RunTask, readRunArguments } from './run-arguments.js';
+
+const MISUSE = 2;
+/** Beside the addon. */
+const SHIM = fileURLToPath(new URL('../../../build/Release/iommufd-shim.so', import.meta.url));
+
+function exitCode(code: number | null, signal: NodeJS.Signals | null): number {
+  return code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
+}
+function tell(text: string): void {
+  process.stderr.write(`iommufd run: ${text}\n`);
+}
+
+function environment(socket: string): NodeJS.ProcessEnv {
+  const preload = [SHIM, process.env.LD_PRELOAD].filter((name) => name !== undefined && name !== '').join(':');
+  return { ...process.env, LD_PRELOAD: preload, IOMMUFD_RUN_SOCKET: socket, IOMMUFD_RUN_PID: String(process.pid) };
+}
+
+/** The program's end, as this process's exit code. */
+function runProgram(task: RunTask, socket: string): Promise<number> {
+  const child = spawn(task.command, task.args, { stdio: 'inherit', env: environment(socket) });
+  // Whoever ends this process means the program. From a terminal it gets SIGINT too.
+  process.on('SIGINT', () => undefined);
+  for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  return new Promise((resolve) => {
+    child.on('error', (error) => {
+      tell(error.message);
+      resolve(1);
+    });
+    child.on('exit', (code, signal) => resolve(exitCode(code, signal)));
+  });
+}
+
+async function runTask(task: RunTask): Promise<number> {
+  const folder = mkdtempSync(path.join(tmpdir(), 'iommufd-'));
+  // Whatever ends this process.
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const server = new RunServer(makeMachine(task.machine), folder);
+  await server.listen();
+  const code = await runProgram(task, server.path);
+  server.close();
+  return code;
+}
+
+/** The command's arguments behind `run`; its exit code. */
+export async function run(argv: readonly string[]): Promise<number> {
+  const task = readRunArguments(argv);
+  if (typeof task === 'string') {
+    process.stderr.write(task);
+    return MISUSE;
+  }
+  if (!existsSync(SHIM)) {
+    tell(
+      `${SHIM} is missing: it is built with the addon, by a C compiler on Linux; build/addon-build.log says why not`,
+    );
+    return 1;
+  }
+  return await runTask(task);
+}
