@@ -64,9 +64,19 @@ export class ProcessFiles {
   #readMaps(): number {
     for (let length = 0; ; ) {
       if (length === this.#text.length) this.#text = Buffer.concat([this.#text, Buffer.alloc(length)]);
-      const count = readSync(this.#maps, this.#text, length, this.#text.length - length, length);
+      const count = this.#readMapsAt(length);
       if (count === 0) return length;
       length += count;
+    }
+  }
+
+  /** A process that ended, and was waited for, has nothing mapped. */
+  #readMapsAt(at: number): number {
+    try {
+      return readSync(this.#maps, this.#text, at, this.#text.length - at, at);
+    } catch (error) {
+      if (codeOf(error) === 'ESRCH') return 0;
+      throw error;
     }
   }
 
