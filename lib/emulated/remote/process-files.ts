@@ -4,8 +4,8 @@ import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { codeOf, transfer } from './file-calls.js';
 import { Mappings } from './mappings.js';
 
-/** Bytes of /proc/PID/maps that are read at a time. */
-const PIECE = 65536;
+/** Bytes that most processes' mappings fit in. */
+const ROOM = 65536;
 
 /** Opens one of a process's files; an Error with the system's code that says what is missing. */
 function open(pid: number, file: string, flags: string): number {
@@ -27,7 +27,9 @@ function open(pid: number, file: string, flags: string): number {
 export class ProcessFiles {
   readonly #mem: number;
   readonly #maps: number;
-  readonly #buffer = Buffer.alloc(PIECE);
+  #text = Buffer.alloc(ROOM);
+  #knownText = Buffer.alloc(0);
+  #known: Mappings | undefined;
 
   constructor(pid: number) {
     this.#mem = open(pid, 'mem', 'r+');
@@ -48,14 +50,23 @@ export class ProcessFiles {
     return transfer(from, (part) => writeSync(this.#mem, part, 0, part.length, address + from.length - part.length));
   }
 
-  /** What is mapped; nothing once the process ended. */
+  /** What is mapped; nothing once the process ended. The same object as before where nothing changed. */
   mappings(): Mappings {
-    let text = '';
-    for (let position = 0; ; ) {
-      const count = readSync(this.#maps, this.#buffer, 0, PIECE, position);
-      if (count === 0) return new Mappings(text);
-      text += this.#buffer.toString('latin1', 0, count);
-      position += count;
+    const length = this.#readMaps();
+    const text = this.#text.subarray(0, length);
+    if (this.#known === undefined || !text.equals(this.#knownText)) {
+      this.#knownText = Buffer.from(text);
+      this.#known = new Mappings(text.toString('latin1'));
+    }
+    return this.#known;
+  }
+  /** Reads all of it; answers how many bytes. */
+  #readMaps(): number {
+    for (let length = 0; ; ) {
+      if (length === this.#text.length) this.#text = Buffer.concat([this.#text, Buffer.alloc(length)]);
+      const count = readSync(this.#maps, this.#text, length, this.#text.length - length, length);
+      if (count === 0) return length;
+      length += count;
     }
   }
 
