@@ -17,11 +17,25 @@ export function transfer(bytes: Uint8Array, call: (rest: Uint8Array) => number):
   }
   return done;
 }
-function attempt(call: () => number): number {
+/** What the call answers; 0 where it says that there is nothing. */
+export function attempt(call: () => number): number {
   try {
     return call();
   } catch (error) {
     if (!MISSING.has(codeOf(error) ?? '')) throw error;
     return 0;
+  }
+}
+
+/** What says that a file is not there, or not for this process. */
+const REFUSED = new Set(['EACCES', 'EPERM', 'ENOENT', 'ESRCH', 'EROFS', 'ETXTBSY', 'ENXIO', 'EISDIR', 'ENODEV']);
+
+/** What the call answers; undefined where it is refused. */
+export function unlessRefused<T>(call: () => T): T | undefined {
+  try {
+    return call();
+  } catch (error) {
+    if (!REFUSED.has(codeOf(error) ?? '')) throw error;
+    return undefined;
   }
 }
