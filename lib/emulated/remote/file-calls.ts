@@ -5,7 +5,7 @@ export function codeOf(error: unknown): string | undefined {
 }
 
 /** What says that bytes are not there, or are not to be written. */
-const MISSING = new Set(['EIO', 'EFAULT', 'ESRCH', 'EPERM', 'EBADF']);
+const MISSING = new Set(['EIO', 'EFAULT', 'ESRCH', 'EPERM', 'EBADF', 'ENOSPC', 'ENOMEM']);
 
 /** Calls until all is done, or no more can be; answers how many bytes were. */
 export function transfer(bytes: Uint8Array, call: (rest: Uint8Array) => number): number {
