@@ -71,6 +71,7 @@
         ['OS=="linux" and node_byteorder=="little" and target_arch in "x64 arm64 riscv64 loong64 ppc64"', {
           'sources': [
             'native/shim/calls.c',
+            'native/shim/ends.c',
             'native/shim/fds.c',
             'native/shim/files.c',
             'native/shim/link.c',

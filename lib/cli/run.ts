@@ -44,7 +44,7 @@ async function runTask(task: RunTask): Promise<number> {
   const folder = mkdtempSync(path.join(tmpdir(), 'iommufd-'));
   // Whatever ends this process.
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const server = new RunServer(makeMachine(task.machine), folder);
+  const server = new RunServer(makeMachine(task.machine), { folder, privileged: task.privileged });
   await server.listen();
   const code = await runProgram(task, server.path);
   server.close();

@@ -47,10 +47,7 @@ export class Calls {
 
   #dispatch(program: Program, request: Request): Reply {
     if (request.operation === OPERATION.open) return { result: this.#open(program, request), flags: 0 };
-    if (request.operation === OPERATION.unmap) {
-      program.memory.aboutToUnmap(numberOf(request.args[0]), numberOf(request.args[1]));
-      return { result: 0, flags: 0 };
-    }
+    if (noteMemory(program, request)) return { result: 0, flags: 0 };
     const socket = this.#sockets.get(request.file);
     const file = socket?.file;
     if (socket === undefined || file === undefined) return { result: -ERRNO.EBADF, flags: 0 };
@@ -122,6 +119,15 @@ export class Calls {
     registers.release();
     return fd;
   }
+}
+
+/** What the program does with its own memory; false for a call on a file. */
+function noteMemory({ memory }: Program, { operation, args }: Request): boolean {
+  const [first, second, third] = args.map(numberOf);
+  if (operation === OPERATION.unmap) memory.aboutToUnmap(first ?? 0, second ?? 0);
+  else if (operation === OPERATION.move) memory.moved(first ?? 0, second ?? 0, third ?? 0);
+  else return false;
+  return true;
 }
 
 /** A path of the program's; undefined where it does not end, or is not there. */

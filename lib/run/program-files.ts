@@ -14,12 +14,14 @@ class OtherFile extends OpenFile {
   protected override closed(): void {}
 }
 
-/** Files of all programs. */
-export interface KnownFiles {
+/** What all programs share. */
+export interface Shared {
   /** Those of the emulated machine, by the inode of the program's end. */
   readonly sockets: ReadonlyMap<bigint, FileSocket>;
   readonly eventfds: ProgramEventfds;
   readonly memory: RemoteMemory;
+  /** Whether they have all capabilities. */
+  readonly privileged: boolean;
 }
 
 /** Opens a file anew; undefined for what is no regular file, or gone. */
@@ -49,7 +51,7 @@ export class ProgramFiles implements FileTable {
   #spareUsed = false;
   readonly #borrowed: OpenFile[] = [];
 
-  constructor(pid: number, { sockets, eventfds, memory }: KnownFiles) {
+  constructor(pid: number, { sockets, eventfds, memory }: Shared) {
     this.#memory = memory;
     this.#pid = pid;
     this.#sockets = sockets;

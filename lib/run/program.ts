@@ -1,7 +1,7 @@
 // A program that calls the emulated kernel: a process, from one exec to the next.
 import { Process } from '../emulated/kernel/process.js';
 import { RemoteAddressSpace } from '../emulated/remote/address-space.js';
-import { type KnownFiles, ProgramFiles } from './program-files.js';
+import { ProgramFiles, type Shared } from './program-files.js';
 import { ProgramRights } from './rights.js';
 
 export class Program {
@@ -10,10 +10,10 @@ export class Program {
   readonly process: Process;
   #connections = 0;
 
-  constructor(pid: number, known: KnownFiles) {
-    this.memory = new RemoteAddressSpace(known.memory, pid);
-    this.files = new ProgramFiles(pid, known);
-    this.process = new Process(this.memory, this.files, new ProgramRights(pid));
+  constructor(pid: number, shared: Shared) {
+    this.memory = new RemoteAddressSpace(shared.memory, pid);
+    this.files = new ProgramFiles(pid, shared);
+    this.process = new Process(this.memory, this.files, new ProgramRights(pid, shared.privileged));
   }
 
   connect(): void {

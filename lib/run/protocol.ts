@@ -14,6 +14,7 @@ export const OPERATION = {
   pwrite: 8,
   mmap: 9,
   unmap: 10,
+  move: 11,
 } as const;
 
 export const REPLY = { needsSpare: 1, spareUsed: 2, drain: 4, empty: 8, tellUnmap: 16 } as const;

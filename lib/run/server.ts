@@ -9,11 +9,18 @@ import { Calls } from './calls.js';
 import { FileSocket } from './file-socket.js';
 import { Program } from './program.js';
 import { ProgramEventfds } from './program-eventfds.js';
-import type { KnownFiles } from './program-files.js';
+import type { Shared } from './program-files.js';
 import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request } from './protocol.js';
 import { RegisterWatch } from './register-watch.js';
 
 const READY = Buffer.from([0]);
+
+export interface RunServerOptions {
+  /** A private folder, for what is shared with programs. */
+  readonly folder: string;
+  /** Whether programs have all capabilities, whatever they have of the kernel that they run on. */
+  readonly privileged: boolean;
+}
 
 export class RunServer {
   readonly #server: Server;
@@ -24,20 +31,20 @@ export class RunServer {
   readonly #connections = new Set<Socket>();
   /** By the inode of the program's end. */
   readonly #sockets = new Map<bigint, FileSocket>();
-  readonly #known: KnownFiles;
+  readonly #shared: Shared;
   /** By process and program. */
   readonly #programs = new Map<string, Program>();
 
-  /** `folder`: a private one, for what is shared with programs. */
-  constructor(machine: Machine, folder: string) {
+  constructor(machine: Machine, { folder, privileged }: RunServerOptions) {
     this.#machine = machine;
     this.#folder = folder;
     this.#registers = new RegisterWatch(folder, () => machine.seam.settle());
     this.#calls = new Calls(machine, this.#sockets, this.#registers);
-    this.#known = {
+    this.#shared = {
       sockets: this.#sockets,
       eventfds: new ProgramEventfds(loadNative()),
       memory: new RemoteMemory(machine.physical),
+      privileged,
     };
     this.#server = createServer((socket) => this.#accept(socket));
   }
@@ -105,7 +112,7 @@ export class RunServer {
   }
   #beginCalls(socket: Socket, { args: [pid, image] }: Request): (request: Request) => void {
     const key = `${pid}:${image}`;
-    const program = this.#programs.get(key) ?? new Program(Number(pid), this.#known);
+    const program = this.#programs.get(key) ?? new Program(Number(pid), this.#shared);
     this.#programs.set(key, program);
     program.connect();
     socket.once('close', () => {

@@ -122,7 +122,11 @@ SHOWN void *mremap(void *at, size_t length, size_t wanted, int flags, ...) {
     if (wanted < length) pages_unmap((char *)at + wanted, length - wanted);
     if (to != NULL) pages_unmap(to, wanted);
   }
-  return real()->mremap(at, length, wanted, flags, to);
+  void *moved = real()->mremap(at, length, wanted, flags, to);
+  if (moved != MAP_FAILED && moved != at && atomic_load(&pages_watched) != 0) {
+    pages_moved(at, moved, wanted < length ? wanted : length);
+  }
+  return moved;
 }
 SHOWN int madvise(void *at, size_t length, int advice) {
   const bool drops = advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE;

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -181,6 +182,11 @@ void link_start(void) {
   if (path == NULL || strlen(path) >= sizeof(server_path)) return;
   memcpy(server_path, path, strlen(path) + 1);
   if (raw(SYS_getrandom, &program, sizeof(program), 0) != sizeof(program)) program = (uint64_t)process();
+#ifdef __GLIBC__
+  // What malloc unmaps within the library is not seen here: large blocks come from its heap too, and that does not shrink.
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+#endif
   const char *server = getenv("IOMMUFD_RUN_PID");
   // Where Yama lets only ancestors look into a process: the server may, also where the program's parent ended.
   if (server != NULL) prctl(PR_SET_PTRACER, strtoul(server, NULL, 10), 0, 0, 0);

@@ -129,6 +129,24 @@ void pages_unmap(void *at, size_t length) {
   }
 }
 
+void pages_moved(void *from, void *to, size_t length) {
+  if ((atomic_load(&pages_watched) & WATCH_MEMORY) == 0) return;
+  struct request request = {
+      .operation = OP_MOVE,
+      .args = {(uint64_t)(uintptr_t)from, (uint64_t)(uintptr_t)to, length},
+      .spare = -1,
+  };
+  struct reply reply;
+  link_call(&request, &reply);
+}
+
+void pages_end(void) {
+  if ((atomic_load(&pages_watched) & WATCH_MEMORY) == 0) return;
+  struct request request = {.operation = OP_UNMAP, .args = {0, UINT64_MAX}, .spare = -1};
+  struct reply reply;
+  link_call(&request, &reply);
+}
+
 static void before_fork(void) {
   pthread_mutex_lock(&lock);
 }

@@ -19,6 +19,7 @@ enum operation {
   OP_PWRITE = 8, // address, length, position
   OP_MMAP = 9,   // length, protection, flags, offset
   OP_UNMAP = 10, // address, length: before the program's own memory goes
+  OP_MOVE = 11,  // from, to, length: after the program's own memory moved
 };
 
 struct request {

@@ -67,6 +67,10 @@ enum { WATCH_REGISTERS = 1, WATCH_MEMORY = 2 };
 void *pages_map(void *at, size_t length, int protection, int flags, uint64_t file, int64_t offset);
 // Before a stretch of addresses goes, or gets other contents.
 void pages_unmap(void *at, size_t length);
+// After memory moved.
+void pages_moved(void *from, void *to, size_t length);
+// Before all of it goes, since the program ends.
+void pages_end(void);
 
 // real.c: the calls as they are without the shim.
 

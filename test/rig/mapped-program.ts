@@ -1,7 +1,7 @@
 // A program of its own whose memory tests look at (mapped-program.c): compiled once, told what to map.
 import assert from 'node:assert/strict';
-import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
-import { existsSync, renameSync } from 'node:fs';
+import { type ChildProcessByStdio, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { renameSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
@@ -17,17 +17,22 @@ export const PAGE = 4096;
 
 let binary: string | undefined;
 
-/** Compiles it; an Error where there is no compiler. */
+/** Compiles it. */
 function compiled(): string {
   if (binary === undefined) {
-    binary = path.join(here, 'mapped-program');
-    const fresh = `${binary}.${process.pid}`;
+    const fresh = path.join(here, `mapped-program.${process.pid}`);
     execFileSync('cc', ['-O1', '-Wall', '-Wextra', '-Werror', '-o', fresh, source], { stdio: 'inherit' });
+    binary = path.join(here, 'mapped-program');
     renameSync(fresh, binary);
   }
   return binary;
 }
-export const hasCompiler = ['/usr/bin/cc', '/usr/local/bin/cc'].some((file) => existsSync(file));
+/** Why there are no such programs here; undefined where there are. */
+export function lacksPrograms(): string | undefined {
+  if (process.platform !== 'linux') return 'there is no /proc';
+  const { error } = spawnSync('cc', ['--version'], { stdio: 'ignore' });
+  return error === undefined ? undefined : `there is no C compiler (cc): ${error.message}`;
+}
 
 export class MappedProgram {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;

@@ -1,6 +1,7 @@
 // What the kernel of this machine tells of filesystems: which ones write their files back, and so refuse long pins of mappings
 // that are shared and writable (writable_file_mapping_allowed in mm/gup.c), and which ones memfds are of.
 import { readFileSync, statfsSync, statSync } from 'node:fs';
+import { unlessRefused } from './file-calls.js';
 
 /** Filesystems in memory. */
 const IN_MEMORY = new Set(['tmpfs', 'devtmpfs', 'ramfs', 'rootfs', 'hugetlbfs']);
@@ -42,9 +43,9 @@ export function fileKey({ dev, ino }: { readonly dev: bigint; readonly ino: bigi
   return `${hexadecimal(`${major}:${minor}`)}:${ino}`;
 }
 
-/** The same of what a path leads to; undefined where it leads nowhere. */
+/** The same of what a path leads to; undefined where it leads nowhere, or must not be followed. */
 export function keyOf(path: string): string | undefined {
-  const status = statSync(path, { bigint: true, throwIfNoEntry: false });
+  const status = unlessRefused(() => statSync(path, { bigint: true }));
   return status === undefined ? undefined : fileKey(status);
 }
 

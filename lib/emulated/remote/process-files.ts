@@ -1,7 +1,7 @@
 // A process's memory through /proc: both files stay those of the memory that the process had when they were opened, also when
 // it starts another program.
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
-import { codeOf, transfer } from './file-calls.js';
+import { attempt, codeOf, transfer } from './file-calls.js';
 import { Mappings } from './mappings.js';
 
 /** Bytes that most processes' mappings fit in. */
@@ -64,19 +64,10 @@ export class ProcessFiles {
   #readMaps(): number {
     for (let length = 0; ; ) {
       if (length === this.#text.length) this.#text = Buffer.concat([this.#text, Buffer.alloc(length)]);
-      const count = this.#readMapsAt(length);
+      const at = length;
+      const count = attempt(() => readSync(this.#maps, this.#text, at, this.#text.length - at, at));
       if (count === 0) return length;
       length += count;
-    }
-  }
-
-  /** A process that ended, and was waited for, has nothing mapped. */
-  #readMapsAt(at: number): number {
-    try {
-      return readSync(this.#maps, this.#text, at, this.#text.length - at, at);
-    } catch (error) {
-      if (codeOf(error) === 'ESRCH') return 0;
-      throw error;
     }
   }
 

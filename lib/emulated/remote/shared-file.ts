@@ -6,22 +6,10 @@ import { PAGE_SIZE } from '../memory/backing.js';
 import type { FramePage } from '../memory/frames.js';
 import type { Chunk, ChunkOwner } from './chunk.js';
 import { ChunkTable } from './chunk-table.js';
-import { codeOf, transfer } from './file-calls.js';
+import { transfer, unlessRefused } from './file-calls.js';
 import { fileKey, keyOf } from './filesystems.js';
 import type { Mapping } from './mappings.js';
 import type { Mapper, RemoteMemory } from './remote-memory.js';
-
-/** What says that a file cannot be opened, or not like that. */
-const REFUSED = new Set(['EACCES', 'EPERM', 'ENOENT', 'ESRCH', 'EROFS', 'ETXTBSY', 'ENXIO', 'EISDIR', 'ENODEV']);
-
-function tryOpen(path: string, flags: string): number | undefined {
-  try {
-    return openSync(path, flags);
-  } catch (error) {
-    if (!REFUSED.has(codeOf(error) ?? '')) throw error;
-    return undefined;
-  }
-}
 
 export class SharedFile implements ChunkOwner {
   readonly #memory: RemoteMemory;
@@ -85,7 +73,7 @@ export class SharedFile implements ChunkOwner {
   /** Among the files that a process has open. */
   #findOpen(pid: number): number | undefined {
     const folder = `/proc/${pid}/fd`;
-    for (const name of list(folder)) {
+    for (const name of unlessRefused(() => readdirSync(folder)) ?? []) {
       const fd = this.#openAs(`${folder}/${name}`);
       if (fd !== undefined) return fd;
     }
@@ -94,7 +82,7 @@ export class SharedFile implements ChunkOwner {
   /** Opens a path if it is this file. */
   #openAs(path: string): number | undefined {
     if (keyOf(path) !== this.key) return undefined;
-    const fd = tryOpen(path, 'r+') ?? tryOpen(path, 'r');
+    const fd = unlessRefused(() => openSync(path, 'r+')) ?? unlessRefused(() => openSync(path, 'r'));
     if (fd === undefined || fileKey(fstatSync(fd, { bigint: true })) === this.key) return fd;
     closeSync(fd);
     return undefined;
@@ -168,14 +156,5 @@ export class SharedFile implements ChunkOwner {
       }
     }
     return false;
-  }
-}
-
-function list(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    if (!REFUSED.has(codeOf(error) ?? '')) throw error;
-    return [];
   }
 }
