@@ -105,7 +105,8 @@ export class RunServer {
       file.close();
       this.#machine.seam.settle();
     };
-    socket.once('end', gone).once('close', gone);
+    // Closed with our byte unread, it is an error (ECONNRESET); `close` comes a turn later.
+    socket.once('end', gone).once('error', gone).once('close', gone);
     socket.write(READY);
     // What a program writes there past the shim is nobody's.
     return () => undefined;
@@ -119,6 +120,8 @@ export class RunServer {
       if (program.disconnect()) this.#programs.delete(key);
     });
     socket.write(encodeReply({ result: 0, flags: 0 }));
-    return (request) => socket.write(encodeReply(this.#calls.carryOut(program, request)));
+    // A file that was closed before is gone first: its end arrived with the request at the latest, and all that arrived
+    // together has been seen to by then.
+    return (request) => setImmediate(() => socket.write(encodeReply(this.#calls.carryOut(program, request))));
   }
 }
