@@ -8,6 +8,8 @@ export interface Case {
   readonly why: readonly string[];
 }
 
+/** What is printed between two cases' lines, without what is printed for all. */
+const NEWS = /^(?!TAP |1\.\.|# Starting |#\s+(RUN|OK) )./;
 const LINE = /^(ok|not ok) \d+ (.*?)( # SKIP.*)?$/;
 
 function outcomeOf(word: string | undefined, skipped: boolean): Outcome {
@@ -22,7 +24,7 @@ export function parseTap(text: string): Case[] {
   for (const line of text.split('\n')) {
     const found = LINE.exec(line);
     if (found === null) {
-      if (!/^#\s+(RUN|OK)\b/.test(line)) why.push(line);
+      if (NEWS.test(line)) why.push(line.replace(/^#\s+/, ''));
       continue;
     }
     cases.push({ name: found[2] ?? '', outcome: outcomeOf(found[1], found[3] !== undefined), why });
