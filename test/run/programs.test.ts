@@ -28,3 +28,22 @@ describe('a program on an emulated machine', () => {
     assert.equal(await stage.run(compile('threads')), 'done\n');
   });
 });
+
+describe('a program with a device', () => {
+  let stage: RunStage;
+  afterEach(async () => {
+    await stage.checkEmpty();
+    stage.close();
+    removeFolder();
+  });
+
+  it('has a command queue by its doorbell, and events to wait for', async () => {
+    stage = await RunStage.start({ machine: 'tegra241-cmdqv', devices: [{ address: '0000:01:00.0' }] });
+    assert.equal(await stage.run(compile('registers')), 'rung\n');
+  });
+
+  it('drives it: regions, DMA, interrupts', async () => {
+    stage = await RunStage.start({ devices: [{ address: '0000:01:00.0', model: 'test' }] });
+    assert.equal(await stage.run(compile('device')), 'interrupted\n');
+  });
+});
