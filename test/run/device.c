@@ -51,8 +51,7 @@ static int waited(int queue) {
 
 int main(void) {
   const int fd = open_iommu();
-  device = open("/dev/vfio/devices/vfio0", O_RDWR);
-  CHECK(device >= 0);
+  CHECK((device = open("/dev/vfio/devices/vfio0", O_RDWR)) >= 0);
   struct device_info info = {.argsz = sizeof(info)};
   REFUSED(EINVAL, ioctl(device, DEVICE_GET_INFO, &info));
   struct bind wrong = {.argsz = sizeof(wrong), .iommufd = 1};
@@ -119,8 +118,7 @@ int main(void) {
     CHECK(poll(&left, 1, 0) == 0);
   }
   CHECK(close(device) == 0);
-  device = open("/dev/vfio/devices/vfio0", O_RDWR);
-  CHECK(device >= 0);
+  CHECK((device = open("/dev/vfio/devices/vfio0", O_RDWR)) >= 0);
   CHECK(bind_device(device, fd) != 0);
   puts("interrupted");
   return 0;
