@@ -3,11 +3,12 @@ import type { EmulatedDeviceOptions } from '../emulated/device-options.js';
 import { MACHINES, type MachineName } from '../emulated/hardware/platforms.js';
 import type { EmulatedHostOptions } from '../emulated/host-options.js';
 
-export const RUN_USAGE = `usage: iommufd run [--machine NAME] [--device ADDRESS]... [--privileged] -- PROGRAM [arguments]
+export const RUN_USAGE = `usage: iommufd run [--machine NAME] [--device ADDRESS=MODEL]... [--privileged] -- PROGRAM [arguments]
 
 runs PROGRAM with the device nodes of an emulated machine: /dev/iommu, and /dev/vfio/devices/vfio0 and on for its devices.
   --machine NAME    ${MACHINES.join(', ')}
-  --device ADDRESS  a PCI device at this address, as 0000:01:00.0; may be repeated; "none" for no device at all
+  --device ADDRESS=MODEL  a PCI device, as 0000:01:00.0=test or 0000:02:00.0=edu; may be repeated; "none" for none at all.
+                    One test device at 0000:01:00.0 if left out
   --privileged      PROGRAM has CAP_IPC_LOCK, CAP_SYS_RESOURCE and CAP_SYS_RAWIO; else those that it really has
 `;
 
@@ -18,9 +19,22 @@ export interface RunTask {
   readonly args: readonly string[];
 }
 
+const MODELS = ['test', 'edu'] as const;
+const DEFAULT_DEVICES: readonly EmulatedDeviceOptions[] = [{ address: '0000:01:00.0', model: 'test' }];
+
 interface Options {
   machine?: MachineName;
   devices?: EmulatedDeviceOptions[];
+}
+
+function readDevice(options: Options, value: string): string | undefined {
+  options.devices ??= [];
+  if (value === 'none') return undefined;
+  const [address = '', name] = value.split('=');
+  const model = MODELS.find((known) => known === name);
+  if (model === undefined) return `${value} does not say which model: ADDRESS=${MODELS.join(' or ADDRESS=')}`;
+  options.devices.push({ address, model });
+  return undefined;
 }
 
 /** Takes an option in; what is wrong with it, if anything is. */
@@ -33,9 +47,7 @@ function readOption(options: Options, name: string, value: string | undefined): 
     return undefined;
   }
   if (name !== '--device') return `there is no option ${name}`;
-  options.devices ??= [];
-  if (value !== 'none') options.devices.push({ address: value });
-  return undefined;
+  return readDevice(options, value);
 }
 
 /** What is to be done; a text for the user where it is not clear. */
@@ -51,5 +63,5 @@ export function readRunArguments(argv: readonly string[]): RunTask | string {
     const problem = readOption(options, pairs[i] ?? '', pairs[i + 1]);
     if (problem !== undefined) return `iommufd run: ${problem}\n\n${RUN_USAGE}`;
   }
-  return { machine: options, privileged, command, args };
+  return { machine: { devices: DEFAULT_DEVICES, ...options }, privileged, command, args };
 }

@@ -4,14 +4,13 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { makeMachine } from '../emulated/host-options.js';
+import type { Machine } from '../emulated/machine.js';
+import { SHIM, shimEnvironment } from '../run/environment.js';
 import { RunServer } from '../run/server.js';
 import { type RunTask, readRunArguments } from './run-arguments.js';
 
 const MISUSE = 2;
-/** Beside the addon. */
-const SHIM = fileURLToPath(new URL('../../../build/Release/iommufd-shim.so', import.meta.url));
 
 function exitCode(code: number | null, signal: NodeJS.Signals | null): number {
   return code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
@@ -20,14 +19,10 @@ function tell(text: string): void {
   process.stderr.write(`iommufd run: ${text}\n`);
 }
 
-function environment(socket: string): NodeJS.ProcessEnv {
-  const preload = [SHIM, process.env.LD_PRELOAD].filter((name) => name !== undefined && name !== '').join(':');
-  return { ...process.env, LD_PRELOAD: preload, IOMMUFD_RUN_SOCKET: socket, IOMMUFD_RUN_PID: String(process.pid) };
-}
-
 /** The program's end, as this process's exit code. */
 function runProgram(task: RunTask, socket: string): Promise<number> {
-  const child = spawn(task.command, task.args, { stdio: 'inherit', env: environment(socket) });
+  const env = { ...process.env, ...shimEnvironment(socket) };
+  const child = spawn(task.command, task.args, { stdio: 'inherit', env });
   // Whoever ends this process means the program. From a terminal it gets SIGINT too.
   process.on('SIGINT', () => undefined);
   for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
@@ -40,11 +35,11 @@ function runProgram(task: RunTask, socket: string): Promise<number> {
   });
 }
 
-async function runTask(task: RunTask): Promise<number> {
+async function runTask(task: RunTask, machine: Machine): Promise<number> {
   const folder = mkdtempSync(path.join(tmpdir(), 'iommufd-'));
   // Whatever ends this process.
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const server = new RunServer(makeMachine(task.machine), { folder, privileged: task.privileged });
+  const server = new RunServer(machine, { folder, privileged: task.privileged });
   await server.listen();
   const code = await runProgram(task, server.path);
   server.close();
@@ -64,5 +59,11 @@ export async function run(argv: readonly string[]): Promise<number> {
     );
     return 1;
   }
-  return await runTask(task);
+  try {
+    return await runTask(task, makeMachine(task.machine));
+  } catch (error) {
+    // An address that is none, say.
+    tell(error instanceof Error ? error.message : String(error));
+    return MISUSE;
+  }
 }

@@ -4,6 +4,9 @@ import { IommufdFile } from '../emulated/kernel/iommufd-file.js';
 import type { Machine } from '../emulated/machine.js';
 import { PAGE_SIZE } from '../emulated/memory/backing.js';
 import { ERRNO } from '../uapi/errno.js';
+import { vfio_region_info_flags } from '../uapi/vfio-constants.js';
+import { VFIO_DEVICE_GET_REGION_INFO } from '../uapi/vfio-ioctls.js';
+import { vfio_region_info } from '../uapi/vfio-structs.js';
 import { mayMakeFile } from './file-makers.js';
 import type { FileSocket } from './file-socket.js';
 import type { Program } from './program.js';
@@ -82,7 +85,9 @@ export class Calls {
     if (spare.fd === -1 && mayMakeFile(this.#machine.kernel, program.memory, command, argument)) {
       return { result: 0, flags: REPLY.needsSpare };
     }
-    return { result: file.ioctlValue(command, argument), flags: 0 };
+    const result = file.ioctlValue(command, argument);
+    if (command === VFIO_DEVICE_GET_REGION_INFO.request && result === 0) hideMmap(program, argument);
+    return { result, flags: 0 };
   }
 
   #read(program: Program, socket: FileSocket, file: OpenFile, { operation, args }: Request): Reply {
@@ -119,6 +124,15 @@ export class Calls {
     registers.release();
     return fd;
   }
+}
+
+/** Regions of a device cannot be mapped here: a program that asks whether they can takes read and write for all accesses. */
+function hideMmap({ memory }: Program, argument: number): void {
+  const flags = new Uint32Array(1);
+  const at = argument + vfio_region_info.at.flags;
+  if (!memory.read(at, new Uint8Array(flags.buffer))) return;
+  flags[0] = (flags[0] ?? 0) & ~vfio_region_info_flags.values.VFIO_REGION_INFO_FLAG_MMAP;
+  memory.write(at, new Uint8Array(flags.buffer));
 }
 
 /** What the program does with its own memory; false for a call on a file. */

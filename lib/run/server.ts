@@ -29,6 +29,8 @@ export class RunServer {
   readonly #registers: RegisterWatch;
   readonly #calls: Calls;
   readonly #connections = new Set<Socket>();
+  /** Requests that arrived in this turn of the event loop. */
+  readonly #work: (() => void)[] = [];
   /** By the inode of the program's end. */
   readonly #sockets = new Map<bigint, FileSocket>();
   readonly #shared: Shared;
@@ -86,7 +88,21 @@ export class RunServer {
     let rest: Buffer = Buffer.alloc(0);
     socket.on('data', (data: Buffer) => {
       rest = rest.length === 0 ? data : Buffer.concat([rest, data]);
-      for (; rest.length >= REQUEST_SIZE; rest = rest.subarray(REQUEST_SIZE)) handle(decodeRequest(rest));
+      for (; rest.length >= REQUEST_SIZE; rest = rest.subarray(REQUEST_SIZE)) {
+        const request = decodeRequest(rest);
+        this.#later(() => handle(request));
+      }
+    });
+  }
+
+  /**
+   * Whatever happened before a program asked something is to count before it is answered: the ends of files that it closed,
+   * or that a child had which it waited for. Both are here by now, and are told in any order.
+   */
+  #later(work: () => void): void {
+    if (this.#work.push(work) > 1) return;
+    setImmediate(() => {
+      for (const each of this.#work.splice(0)) each();
     });
   }
 
