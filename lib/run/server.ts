@@ -8,6 +8,7 @@ import { loadNative } from '../host/native.js';
 import { Calls } from './calls.js';
 import { FileSocket } from './file-socket.js';
 import { Program } from './program.js';
+import { ProgramStatuses } from './program-statuses.js';
 import { ProgramEventfds } from './program-eventfds.js';
 import type { Shared } from './program-files.js';
 import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request } from './protocol.js';
@@ -41,7 +42,7 @@ export class RunServer {
     this.#machine = machine;
     this.#folder = folder;
     this.#registers = new RegisterWatch(folder, () => machine.seam.settle());
-    this.#calls = new Calls(machine, this.#sockets, this.#registers);
+    this.#calls = new Calls(machine, this.#sockets, this.#registers, new ProgramStatuses(folder, this.#programs));
     this.#shared = {
       sockets: this.#sockets,
       eventfds: new ProgramEventfds(loadNative()),
@@ -121,7 +122,6 @@ export class RunServer {
       file.close();
       this.#machine.seam.settle();
     };
-    // Closed with our byte unread, it is an error (ECONNRESET); `close` comes a turn later.
     socket.once('end', gone).once('error', gone).once('close', gone);
     socket.write(READY);
     // What a program writes there past the shim is nobody's.
@@ -136,8 +136,6 @@ export class RunServer {
       if (program.disconnect()) this.#programs.delete(key);
     });
     socket.write(encodeReply({ result: 0, flags: 0 }));
-    // A file that was closed before is gone first: its end arrived with the request at the latest, and all that arrived
-    // together has been seen to by then.
-    return (request) => setImmediate(() => socket.write(encodeReply(this.#calls.carryOut(program, request))));
+    return (request) => socket.write(encodeReply(this.#calls.carryOut(program, request)));
   }
 }
