@@ -1,8 +1,9 @@
 // Programs in C that know nothing of the emulated machine, and what they find there.
 import assert from 'node:assert/strict';
-import { compile, RunStage, removeFolder } from './programs.js';
+import { compile, needsCompiler, RunStage, removeFolder } from './programs.js';
 
 describe('a program on an emulated machine', () => {
+  before(needsCompiler);
   let stage: RunStage;
   before(async () => {
     stage = await RunStage.start({ machine: 'selftest' });
@@ -30,6 +31,7 @@ describe('a program on an emulated machine', () => {
 });
 
 describe('a program with a device', () => {
+  before(needsCompiler);
   let stage: RunStage;
   afterEach(async () => {
     await stage.checkEmpty();

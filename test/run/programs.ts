@@ -26,6 +26,10 @@ export function removeFolder(): void {
   folder = undefined;
 }
 
+/** For `before`: an addon that came built needs no compiler, but these programs do. */
+export function needsCompiler(this: Mocha.Context): void {
+  if (spawnSync('cc', ['--version']).error !== undefined) this.skip();
+}
 /** Compiles test/run/NAME.c; answers where the program is. */
 export function compile(name: string, ...options: readonly string[]): string {
   const program = path.join(makeFolder(), name);
