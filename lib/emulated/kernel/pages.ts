@@ -4,7 +4,8 @@
 import { ERRNO } from '../../uapi/errno.js';
 import { type Backing, PAGE_SIZE } from '../memory/backing.js';
 import { ForeignPages } from '../memory/foreign.js';
-import type { DmaBufFile, DmaBufImporter } from './dma-buf.js';
+import type { DmaBufFile } from './dma-buf.js';
+import { DmaBufPages } from './dma-buf-pages.js';
 import type { PinnedPage } from './driver.js';
 import type { OpenFile } from './file.js';
 import { ForeignFile } from './foreign-file.js';
@@ -13,13 +14,6 @@ import { PageCharges } from './page-charges.js';
 import type { Process } from './process.js';
 import { RunCounts } from './run-counts.js';
 import { grown, Slots } from './slots.js';
-
-/** Memory of a device: nothing of it is pinned, and nobody is charged. */
-interface DeviceMemory extends DmaBufImporter {
-  readonly file: DmaBufFile;
-  /** The first physical page; undefined once it was revoked. */
-  frame: number | undefined;
-}
 
 export class PageStore {
   readonly #process: Process;
@@ -40,11 +34,9 @@ export class PageStore {
   /** Pins of parts, by slot. */
   readonly #parts = new Map<number, RunCounts>();
   /** Slots that are dma-bufs. */
-  readonly #dmaBufs = new Map<number, DeviceMemory>();
+  readonly #dmaBufs = new DmaBufPages();
   /** Slots whose memory is not the machine's own. */
   readonly #foreign = new Map<number, ForeignPages>();
-  /** Told of the slots whose memory was taken away. */
-  onRevoked: ((slot: number) => void) | undefined;
 
   constructor(process: Process) {
     this.#process = process;
@@ -69,20 +61,16 @@ export class PageStore {
   }
   /** Memory of a device, through a dma-buf, which stays open; -ENODEV (revoked), -EOPNOTSUPP (in several pieces). */
   fromDmaBuf(file: DmaBufFile, page: number, count: number, writable: boolean): number {
-    const memory: DeviceMemory = { file, frame: undefined, revoke: () => this.#revoke(memory) };
-    const frame = file.attach(memory);
-    if (frame < 0) return frame;
-    memory.frame = frame;
+    const memory = this.#dmaBufs.import(file);
+    if (typeof memory === 'number') return memory;
     const slot = this.#take(page, count, writable, 'user');
     if (slot < this.#files.length) this.#files[slot] = undefined;
-    file.hold();
-    this.#dmaBufs.set(slot, memory);
+    this.#dmaBufs.add(slot, memory);
     return slot;
   }
-  #revoke(memory: DeviceMemory): void {
-    if (memory.frame === undefined) return;
-    memory.frame = undefined;
-    for (const [slot, candidate] of this.#dmaBufs) if (candidate === memory) this.onRevoked?.(slot);
+  /** Hears of slots whose memory was taken away. */
+  set onRevoked(listener: (slot: number) => void) {
+    this.#dmaBufs.onRevoked = listener;
   }
   #take(page: number, count: number, writable: boolean, mode: 'user' | 'mm'): number {
     if (this.#slots.isFull) this.#grow(this.#slots.grow());
@@ -108,19 +96,11 @@ export class PageStore {
       this.#files[slot] = undefined;
       file.release();
     }
-    if (this.#dmaBufs.size > 0) this.#dropDmaBuf(slot);
+    this.#dmaBufs.drop(slot);
     if (this.#foreign.size > 0) this.#foreign.delete(slot);
     this.#charges.drop(slot);
     this.#slots.give(slot);
   }
-  #dropDmaBuf(slot: number): void {
-    const memory = this.#dmaBufs.get(slot);
-    if (memory === undefined) return;
-    this.#dmaBufs.delete(slot);
-    memory.file.detach(memory);
-    memory.file.release();
-  }
-
   isWritable(slot: number): boolean {
     return this.#writable[slot] === 1;
   }
@@ -132,8 +112,7 @@ export class PageStore {
   }
   /** Memory of a device that it took back. */
   isRevoked(slot: number): boolean {
-    const memory = this.#dmaBufs.get(slot);
-    return memory !== undefined && memory.frame === undefined;
+    return this.#dmaBufs.isRevoked(slot);
   }
   /** The page of the address space, or of the file, that it starts with. */
   startOf(slot: number): number {
@@ -142,7 +121,7 @@ export class PageStore {
 
   /** Pins pages from one to another; 0, -EFAULT (nothing lies there), -EINVAL (no memfd), -ENOMEM (over the limit). */
   pin(slot: number, first: number, last: number): number {
-    if (this.#dmaBufs.size > 0 && this.#dmaBufs.has(slot)) return 0;
+    if (this.#dmaBufs.has(slot)) return 0;
     const isWhole = first === 0 && last === (this.#count[slot] ?? 0) - 1;
     if (isWhole && this.#parts.size === 0) return this.#pinWhole(slot);
     const parts = this.#parts.get(slot);
@@ -150,7 +129,7 @@ export class PageStore {
     return this.#pinPart(slot, first, last, parts ?? this.#split(slot));
   }
   unpin(slot: number, first: number, last: number): void {
-    if (this.#dmaBufs.size > 0 && this.#dmaBufs.has(slot)) return;
+    if (this.#dmaBufs.has(slot)) return;
     const parts = this.#parts.size === 0 ? undefined : this.#parts.get(slot);
     if (parts === undefined) {
       const left = (this.#whole[slot] ?? 0) - 1;
@@ -198,6 +177,20 @@ export class PageStore {
     }
     parts.add(first, last, 1);
     return 0;
+  }
+
+  /** Stretches become those of the process that calls now, which pays for what is pinned of them; 0 or -ENOMEM. */
+  adopt(slots: Iterable<number>): number {
+    const pinned = new Map<number, number>();
+    for (const slot of slots) pinned.set(slot, this.#pinnedOf(slot));
+    return this.#charges.adopt(pinned);
+  }
+  /** How many pages of it are pinned. */
+  #pinnedOf(slot: number): number {
+    const count = this.#count[slot] ?? 0;
+    if ((this.#whole[slot] ?? 0) > 0) return count;
+    const unused = this.#parts.get(slot)?.unused(0, count - 1) ?? [[0, count - 1]];
+    return unused.reduce((pinned, [first = 0, last = 0]) => pinned - (last - first + 1), count);
   }
 
   #pinRun(slot: number, first: number, last: number): number {
@@ -254,7 +247,7 @@ export class PageStore {
     if (backing !== undefined) return backing.frame((this.#base[slot] ?? 0) + index);
     const foreign = this.#foreignOf(slot);
     if (foreign !== undefined) return foreign.frame(index);
-    const first = this.#dmaBufs.get(slot)?.frame;
+    const first = this.#dmaBufs.frameOf(slot);
     return first === undefined ? -1 : first + this.startOf(slot) + index;
   }
   pinned(slot: number, index: number): PinnedPage {
