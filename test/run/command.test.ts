@@ -4,10 +4,9 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { command, compile, type Ended, ended, needsCompiler, removeFolder } from './programs.js';
+import { command, compile, describePrograms, type Ended, ended, removeFolder } from './programs.js';
 
-describe('iommufd run', () => {
-  before(needsCompiler);
+describePrograms('iommufd run', () => {
   let temporary: string;
   before(() => {
     temporary = mkdtempSync(path.join(tmpdir(), 'iommufd-test-'));
