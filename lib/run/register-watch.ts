@@ -7,8 +7,8 @@ import { SharedRegisters } from './shared-registers.js';
 const BUSY = 20;
 /** Milliseconds between two looks otherwise; what a timer does at least. */
 const IDLE = 1;
-/** Looks without a write after which the device's own changes are shown. */
-const SHOW_EVERY = 8;
+/** Milliseconds between two looks at registers of the device that nobody used yet. */
+const ALL = 50;
 
 export class RegisterWatch {
   readonly #folder: string;
@@ -16,7 +16,7 @@ export class RegisterWatch {
   readonly #mapped = new Set<SharedRegisters>();
   #number = 0;
   #busyUntil = 0;
-  #looks = 0;
+  #allAt = 0;
   #timer: NodeJS.Timeout | undefined;
   #turn: NodeJS.Immediate | undefined;
 
@@ -47,8 +47,13 @@ export class RegisterWatch {
   }
   /** After a call, so that the program finds what it changed. */
   show(): void {
-    this.#looks = 0;
     for (const registers of this.#mapped) registers.publish();
+  }
+  #showAll(): void {
+    const now = performance.now();
+    if (now < this.#allAt) return;
+    for (const registers of this.#mapped) registers.publishAll();
+    this.#allAt = performance.now() + ALL;
   }
   stop(): void {
     clearTimeout(this.#timer);
@@ -65,7 +70,8 @@ export class RegisterWatch {
     this.#timer = undefined;
     this.#turn = undefined;
     this.look();
-    if (++this.#looks >= SHOW_EVERY) this.show();
+    this.#showAll();
+    this.show();
     if (this.#mapped.size > 0) this.#schedule();
   }
 }

@@ -5,6 +5,8 @@ import { closeSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { type MmioMapping, OpenFile } from '../emulated/kernel/file.js';
 
 const WORD = 4;
+/** Bytes that are looked at together. */
+const LINE = 128;
 
 export class SharedRegisters extends OpenFile {
   readonly #mapping: MmioMapping;
@@ -14,6 +16,8 @@ export class SharedRegisters extends OpenFile {
   /** What the file holds as far as we know, and what it holds now. */
   readonly #known: DataView<ArrayBuffer>;
   readonly #now: DataView<ArrayBuffer>;
+  /** Lines that the program wrote to, or that held something: all others are mostly nobody's. */
+  readonly #used = new Set<number>();
   readonly #knownBytes: Buffer;
   readonly #nowBytes: Buffer;
 
@@ -29,7 +33,7 @@ export class SharedRegisters extends OpenFile {
     this.#nowBytes = Buffer.from(this.#now.buffer);
     this.#fd = openSync(path, 'wx+', 0o600);
     writeSync(this.#fd, this.#knownBytes, 0, length, 0);
-    this.publish();
+    this.publishAll();
   }
 
   /** Carries out what the program wrote; answers whether it wrote anything. */
@@ -51,17 +55,30 @@ export class SharedRegisters extends OpenFile {
     const value = this.#now.getUint32(at, true);
     if (value === this.#known.getUint32(at, true)) return false;
     this.#known.setUint32(at, value, true);
+    this.#used.add(at - (at % LINE));
     return true;
   }
 
-  /** Shows the program what the registers read as. */
+  /** Shows the program what registers read as that are in use. */
   publish(): void {
-    for (let at = 0; at < this.#known.byteLength; at += WORD) {
+    for (const line of this.#used) this.#publishLine(line);
+  }
+  /** Shows it all of them, which takes long. */
+  publishAll(): void {
+    for (let line = 0; line < this.#known.byteLength; line += LINE) {
+      if (this.#publishLine(line)) this.#used.add(line);
+    }
+  }
+  #publishLine(line: number): boolean {
+    let changed = false;
+    for (let at = line; at < line + LINE; at += WORD) {
       const value = this.#mapping.read(at, WORD);
       if (value === this.#known.getUint32(at, true)) continue;
+      changed = true;
       this.#known.setUint32(at, value, true);
       writeSync(this.#fd, this.#knownBytes, at, WORD, at);
     }
+    return changed;
   }
 
   protected override closed(): void {

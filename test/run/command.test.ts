@@ -4,9 +4,9 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { command, compile, type Ended, ended, removeFolder } from './programs.js';
+import { command, compile, describePrograms, type Ended, ended, removeFolder } from './programs.js';
 
-describe('iommufd run', () => {
+describePrograms('iommufd run', () => {
   let temporary: string;
   before(() => {
     temporary = mkdtempSync(path.join(tmpdir(), 'iommufd-test-'));
@@ -23,7 +23,7 @@ describe('iommufd run', () => {
     return ended(spawn(process.execPath, [command, 'run', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] }));
   }
 
-  it("ends as the program does, with the machine that was asked for", async () => {
+  it('ends as the program does, with the machine that was asked for', async () => {
     const { code, output, errors } = await run('--machine', 'selftest', '--', compile('threads'));
     assert.deepEqual({ code, output, errors }, { code: 0, output: 'done\n', errors: '' });
   });

@@ -1,11 +1,11 @@
 // What is left when programs end, however they end, and when the server does.
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
-import { compile, ended, RunStage, removeFolder } from './programs.js';
+import { compile, describePrograms, ended, RunStage, removeFolder } from './programs.js';
 
 const CYCLES = process.env.IOMMUFD_TORTURE === '1' ? 3000 : 90;
 
-describe('programs on an emulated machine come and go', () => {
+describePrograms('programs on an emulated machine come and go', () => {
   let stage: RunStage;
   beforeEach(async () => {
     stage = await RunStage.start({ machine: 'selftest' });

@@ -1,8 +1,8 @@
 // Programs in C that know nothing of the emulated machine, and what they find there.
 import assert from 'node:assert/strict';
-import { compile, RunStage, removeFolder } from './programs.js';
+import { compile, describePrograms, RunStage, removeFolder } from './programs.js';
 
-describe('a program on an emulated machine', () => {
+describePrograms('a program on an emulated machine', () => {
   let stage: RunStage;
   before(async () => {
     stage = await RunStage.start({ machine: 'selftest' });
@@ -29,7 +29,7 @@ describe('a program on an emulated machine', () => {
   });
 });
 
-describe('a program with a device', () => {
+describePrograms('a program with a device', () => {
   let stage: RunStage;
   afterEach(async () => {
     await stage.checkEmpty();

@@ -26,6 +26,11 @@ export function removeFolder(): void {
   folder = undefined;
 }
 
+/** As `describe`. An addon that came built needs no compiler, but these programs do. */
+export function describePrograms(title: string, body: () => void): void {
+  if (spawnSync('cc', ['--version']).error === undefined) describe(title, body);
+  else describe.skip(`${title} [there is no C compiler (cc)]`, body);
+}
 /** Compiles test/run/NAME.c; answers where the program is. */
 export function compile(name: string, ...options: readonly string[]): string {
   const program = path.join(makeFolder(), name);

@@ -28,6 +28,31 @@ static void until(volatile uint32_t *reg, uint32_t mask, uint32_t value) {
   _exit(1);
 }
 
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
+}
+static int ascending(const void *left, const void *right) {
+  const double a = *(const double *)left, b = *(const double *)right;
+  return (a > b) - (a < b);
+}
+// Prints nanoseconds from a doorbell to the queue's answer: the best, and one that half are better than.
+static void tell_latency(uint64_t *ram, volatile uint32_t *registers) {
+  enum { TIMES = 200 };
+  double each[TIMES];
+  for (uint32_t i = 0; i < TIMES; i++) {
+    const uint32_t at = (5 + i) % 128, next = (at + 1) % 128;
+    ram[2 * (at % 64)] = SYNC;
+    const double from = now();
+    registers[PROD] = next;
+    while ((registers[CONS] & 0xfffff) != next) continue;
+    each[i] = now() - from;
+  }
+  qsort(each, TIMES, sizeof(each[0]), ascending);
+  printf("%.0f %.0f\n", each[0], each[TIMES / 2]);
+}
+
 int main(int count, char **arguments) {
   const int fd = open_iommu();
   const int device = open("/dev/vfio/devices/vfio0", O_RDWR);
@@ -98,18 +123,7 @@ int main(int count, char **arguments) {
   // While they are mapped, what they belong to stays.
   REFUSED(EBUSY, destroy(fd, viommu.id));
   if (count > 1 && strcmp(arguments[1], "latency") == 0) {
-    struct timespec from, to;
-    clock_gettime(CLOCK_MONOTONIC, &from);
-    enum { TIMES = 50 };
-    for (uint32_t i = 0; i < 2 * TIMES; i++) {
-      const uint32_t at = 5 + i, next = (at + 1) % 128;
-      ram[2 * (at % 64)] = SYNC;
-      registers[PROD] = next;
-      while ((registers[CONS] & 0xfffff) != next) continue;
-      if (i == TIMES - 1) clock_gettime(CLOCK_MONOTONIC, &from);
-    }
-    clock_gettime(CLOCK_MONOTONIC, &to);
-    printf("%.0f\n", ((double)(to.tv_sec - from.tv_sec) * 1e9 + (double)(to.tv_nsec - from.tv_nsec)) / TIMES);
+    tell_latency(ram, registers);
     return 0;
   }
   CHECK(munmap(mapped, page.length) == 0);
