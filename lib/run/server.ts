@@ -8,9 +8,9 @@ import { loadNative } from '../host/native.js';
 import { Calls } from './calls.js';
 import { FileSocket } from './file-socket.js';
 import { Program } from './program.js';
-import { ProgramStatuses } from './program-statuses.js';
 import { ProgramEventfds } from './program-eventfds.js';
 import type { Shared } from './program-files.js';
+import { ProgramStatuses } from './program-statuses.js';
 import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request } from './protocol.js';
 import { RegisterWatch } from './register-watch.js';
 
