@@ -78,6 +78,7 @@
             'native/shim/marks.c',
             'native/shim/pages.c',
             'native/shim/real.c',
+            'native/shim/status.c',
             'native/shim/variants.c',
           ],
           # With that, the headers rename the very functions that it defines.

@@ -10,6 +10,7 @@ import { vfio_region_info } from '../uapi/vfio-structs.js';
 import { mayMakeFile } from './file-makers.js';
 import type { FileSocket } from './file-socket.js';
 import type { Program } from './program.js';
+import type { ProgramStatuses } from './program-statuses.js';
 import { OPERATION, REPLY, type Reply, type Request } from './protocol.js';
 import type { RegisterWatch } from './register-watch.js';
 
@@ -28,11 +29,18 @@ export class Calls {
   readonly #machine: Machine;
   readonly #sockets: ReadonlyMap<bigint, FileSocket>;
   readonly #registers: RegisterWatch;
+  readonly #statuses: ProgramStatuses;
 
-  constructor(machine: Machine, sockets: ReadonlyMap<bigint, FileSocket>, registers: RegisterWatch) {
+  constructor(
+    machine: Machine,
+    sockets: ReadonlyMap<bigint, FileSocket>,
+    registers: RegisterWatch,
+    statuses: ProgramStatuses,
+  ) {
     this.#machine = machine;
     this.#sockets = sockets;
     this.#registers = registers;
+    this.#statuses = statuses;
   }
 
   carryOut(program: Program, request: Request): Reply {
@@ -51,6 +59,9 @@ export class Calls {
   #dispatch(program: Program, request: Request): Reply {
     if (request.operation === OPERATION.open) return { result: this.#open(program, request), flags: 0 };
     if (noteMemory(program, request)) return { result: 0, flags: 0 };
+    if (request.operation === OPERATION.status) {
+      return { result: this.#statuses.write(numberOf(request.args[0])), flags: 0 };
+    }
     const socket = this.#sockets.get(request.file);
     const file = socket?.file;
     if (socket === undefined || file === undefined) return { result: -ERRNO.EBADF, flags: 0 };

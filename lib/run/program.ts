@@ -10,7 +10,10 @@ export class Program {
   readonly process: Process;
   #connections = 0;
 
-  constructor(pid: number, shared: Shared) {
+  constructor(
+    readonly pid: number,
+    shared: Shared,
+  ) {
     this.memory = new RemoteAddressSpace(shared.memory, pid);
     this.files = new ProgramFiles(pid, shared);
     this.process = new Process(this.memory, this.files, new ProgramRights(pid, shared.privileged));

@@ -15,6 +15,7 @@ export const OPERATION = {
   mmap: 9,
   unmap: 10,
   move: 11,
+  status: 12,
 } as const;
 
 export const REPLY = { needsSpare: 1, spareUsed: 2, drain: 4, empty: 8, tellUnmap: 16 } as const;

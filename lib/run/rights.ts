@@ -15,11 +15,16 @@ function readOf(pid: number, name: string): string {
   }
 }
 
+function hasCapability(pid: number, capability: bigint): boolean {
+  const effective = /^CapEff:\s+([0-9a-f]+)/m.exec(readOf(pid, 'status'))?.[1] ?? '0';
+  return ((BigInt(`0x${effective}`) >> capability) & 1n) === 1n;
+}
+
 export class ProgramRights implements ProcessRights {
   readonly #pid: number;
   readonly #privileged: boolean;
 
-  /** `privileged`: it has all capabilities that are asked for, whatever it has of its own kernel. */
+  /** `privileged`: it has capabilities also that this process lacks itself; what both have, the program can give up. */
   constructor(pid: number, privileged: boolean) {
     this.#pid = pid;
     this.#privileged = privileged;
@@ -30,9 +35,7 @@ export class ProgramRights implements ProcessRights {
     return Number(/^Uid:\s+(\d+)/m.exec(readOf(this.#pid, 'status'))?.[1] ?? 0);
   }
   #has(capability: bigint): boolean {
-    if (this.#privileged) return true;
-    const effective = /^CapEff:\s+([0-9a-f]+)/m.exec(readOf(this.#pid, 'status'))?.[1] ?? '0';
-    return ((BigInt(`0x${effective}`) >> capability) & 1n) === 1n;
+    return hasCapability(this.#pid, capability) || (this.#privileged && !hasCapability(process.pid, capability));
   }
   get ipcLock(): boolean {
     return this.#has(CAP.ipcLock);

@@ -8,6 +8,7 @@ import { loadNative } from '../host/native.js';
 import { Calls } from './calls.js';
 import { FileSocket } from './file-socket.js';
 import { Program } from './program.js';
+import { ProgramStatuses } from './program-statuses.js';
 import { ProgramEventfds } from './program-eventfds.js';
 import type { Shared } from './program-files.js';
 import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request } from './protocol.js';
@@ -41,7 +42,7 @@ export class RunServer {
     this.#machine = machine;
     this.#folder = folder;
     this.#registers = new RegisterWatch(folder, () => machine.seam.settle());
-    this.#calls = new Calls(machine, this.#sockets, this.#registers);
+    this.#calls = new Calls(machine, this.#sockets, this.#registers, new ProgramStatuses(folder, this.#programs));
     this.#shared = {
       sockets: this.#sockets,
       eventfds: new ProgramEventfds(loadNative()),

@@ -25,6 +25,8 @@ static bool is_any_files(unsigned long command) {
 
 int64_t call_open(int folder, const char *path, int flags, unsigned int mode) {
   if (file_is_path(path)) return settle(file_open(path, flags));
+  const int status = (flags & O_ACCMODE) == O_RDONLY ? status_open(path, (flags & O_CLOEXEC) != 0) : -1;
+  if (status >= 0) return status;
   return real()->openat(folder, path, flags, mode);
 }
 

@@ -20,6 +20,8 @@ enum operation {
   OP_MMAP = 9,   // length, protection, flags, offset
   OP_UNMAP = 10, // address, length: before the program's own memory goes
   OP_MOVE = 11,  // from, to, length: after the program's own memory moved
+  // A process: its /proc/PID/status with what is pinned here. Answers the number of a file, or 0 for what is there already.
+  OP_STATUS = 12,
 };
 
 struct request {

@@ -72,6 +72,11 @@ void pages_moved(void *from, void *to, size_t length);
 // Before all of it goes, since the program ends.
 void pages_end(void);
 
+// status.c: /proc/PID/status with what is pinned here.
+
+// A file in the place of that of this path; -1 where the path is another one, or nothing is pinned.
+int status_open(const char *path, bool close_on_exec);
+
 // real.c: the calls as they are without the shim.
 
 // None of these is a cancellation point, and none of them comes back here.

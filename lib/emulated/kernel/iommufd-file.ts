@@ -14,6 +14,12 @@ import { MmapTable } from './mmap-table.js';
 import { type IommufdObject, ObjectTable } from './object-table.js';
 import { PageStore } from './pages.js';
 import type { Process } from './process.js';
+import type { UserBuffer } from './vfio/driver.js';
+import { addressBuffer, argumentBuffer } from './vfio/user-buffer.js';
+import { findCompatCall } from './vfio-compat/ioctl.js';
+
+/** What an argument is as a number where it is an address: none that a call takes for one. */
+const NO_VALUE = -1;
 
 /** struct iommufd_ctx. */
 export class IommufdContext {
@@ -56,7 +62,7 @@ export class IommufdFile extends OpenFile {
 
   override ioctl(request: number, memory: ArgumentMemory, at: number): number {
     const op = findIoctl(this.context.kernel, request);
-    if (op === undefined) return -ERRNO.ENOTTY;
+    if (op === undefined) return this.#ioctlCompat(request, argumentBuffer(this.context.process, memory, at), NO_VALUE);
     const command = this.#command;
     const refusal = command.load(this.context, memory, at, op.size, op.minSize);
     if (refusal < 0) return refusal;
@@ -78,7 +84,9 @@ export class IommufdFile extends OpenFile {
 
   /** The struct's address as a number: it may lie anywhere in the process. */
   override ioctlValue(request: number, value: number): number {
-    const { memory } = this.context.process;
+    const { process } = this.context;
+    if (findCompatCall(request) !== undefined) return this.#ioctlCompat(request, addressBuffer(process, value), value);
+    const { memory } = process;
     if (memory.foreign !== undefined) return this.#ioctlCopied(request, memory, value);
     const placement = memory.find(value);
     if (placement?.backing === undefined) {
@@ -87,6 +95,11 @@ export class IommufdFile extends OpenFile {
     const within = value % PAGE_SIZE;
     const page = placement.offset + value - placement.start - within;
     return this.ioctl(request, argumentMemory(placement.backing, page), within);
+  }
+
+  /** What VFIO's containers answered. */
+  #ioctlCompat(request: number, memory: UserBuffer, value: number): number {
+    return findCompatCall(request)?.(this.context, { memory, value }) ?? -ERRNO.ENOTTY;
   }
 
   /** A struct in memory that is not at hand: the kernel works on a copy, and puts back what it answers. */

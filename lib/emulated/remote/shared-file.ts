@@ -127,11 +127,13 @@ export class SharedFile implements ChunkOwner {
     }
     return bytes.length;
   }
+  /** By whichever mapping allows it: one that may only be read takes no writes. */
   #throughOne(at: number, copy: (mapper: Mapper, address: number) => number): number {
     for (const mapper of this.#memory.mappers) {
-      const mapping = mapper.mappings().ofFile(this.key, Math.floor(at / PAGE_SIZE));
-      const copied = mapping === undefined ? 0 : copy(mapper, mapping.start + at - mapping.offset);
-      if (copied > 0) return copied;
+      for (const mapping of mapper.mappings().allOfFile(this.key, Math.floor(at / PAGE_SIZE))) {
+        const copied = copy(mapper, mapping.start + at - mapping.offset);
+        if (copied > 0) return copied;
+      }
     }
     return 0;
   }
