@@ -77,6 +77,7 @@
             'native/shim/link.c',
             'native/shim/marks.c',
             'native/shim/pages.c',
+            'native/shim/paths.c',
             'native/shim/real.c',
             'native/shim/status.c',
             'native/shim/variants.c',

@@ -13,6 +13,7 @@ import type { Shared } from './program-files.js';
 import { ProgramStatuses } from './program-statuses.js';
 import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request } from './protocol.js';
 import { RegisterWatch } from './register-watch.js';
+import { writeTree } from './tree.js';
 
 const READY = Buffer.from([0]);
 
@@ -49,6 +50,7 @@ export class RunServer {
       memory: new RemoteMemory(machine.physical),
       privileged,
     };
+    writeTree(machine.seam, path.join(folder, 'root'));
     this.#server = createServer((socket) => this.#accept(socket));
   }
 

@@ -27,7 +27,8 @@ int64_t call_open(int folder, const char *path, int flags, unsigned int mode) {
   if (file_is_path(path)) return settle(file_open(path, flags));
   const int status = (flags & O_ACCMODE) == O_RDONLY ? status_open(path, (flags & O_CLOEXEC) != 0) : -1;
   if (status >= 0) return status;
-  return real()->openat(folder, path, flags, mode);
+  char place[PATH_MAX];
+  return real()->openat(folder, path_of(path, place), flags, mode);
 }
 
 int64_t call_ioctl(int fd, unsigned long command, uintptr_t argument) {

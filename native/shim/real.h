@@ -4,6 +4,8 @@
 
 #include "shim.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>

@@ -77,6 +77,11 @@ void pages_end(void);
 // A file in the place of that of this path; -1 where the path is another one, or nothing is pinned.
 int status_open(const char *path, bool close_on_exec);
 
+// paths.c: nodes and sysfs of the emulated machine.
+
+// Where a file of the emulated machine's sysfs really lies, which may be written to `into` (PATH_MAX bytes); else the path.
+const char *path_of(const char *path, char *into);
+
 // real.c: the calls as they are without the shim.
 
 // None of these is a cancellation point, and none of them comes back here.

@@ -54,7 +54,8 @@ static FILE *open_stream(const char *path, const char *mode, const char *name) {
   if (fd >= 0) return fdopen(fd, mode);
   opener *real_opener = NULL;
   *(void **)&real_opener = dlsym(RTLD_NEXT, name);
-  return real_opener(path, mode);
+  char place[PATH_MAX];
+  return real_opener(path_of(path, place), mode);
 }
 SHOWN FILE *fopen(const char *path, const char *mode) {
   return open_stream(path, mode, "fopen");

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -111,6 +112,10 @@ SHOWN long syscall(long number, ...) {
 #endif
     case SYS_openat:
       return call_open((int)a[0], (const char *)a[1], (int)a[2], (unsigned int)a[3]);
+    case SYS_statx:
+      return statx((int)a[0], (const char *)a[1], (int)a[2], (unsigned int)a[3], (struct statx *)a[4]);
+    case SYS_readlinkat:
+      return readlinkat((int)a[0], (const char *)a[1], (char *)a[2], (size_t)a[3]);
     case SYS_close:
       return close((int)a[0]);
     case SYS_ioctl:
