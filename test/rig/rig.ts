@@ -1,7 +1,7 @@
 // What the conformance suite runs on: a host with mock devices, and what it can do. Which one is decided once per
 // process by IOMMUFD_RIG (the emulated host if it is not set); the suite does not know.
 
-import { createEmulatedHost, type EmulatedHost } from '../../lib/emulated-host.js';
+import { createEmulatedHost, type EmulatedHost, type EmulatedHostOptions } from '../../lib/emulated-host.js';
 import { loadNative } from '../../lib/host/native.js';
 import { setDefaultHost } from '../../lib/host-object.js';
 import { openHost } from '../../lib/index.js';
@@ -79,10 +79,18 @@ function kernelRig(): Rig {
   };
 }
 
+/** Which Linux the emulated host is: IOMMUFD_LINUX, the newest if that is not set. */
+export function emulatedLinux(): NonNullable<EmulatedHostOptions['linux']> {
+  const { IOMMUFD_LINUX: name = '7.3' } = process.env;
+  if (name === '7.3' || name === '6.12') return name;
+  throw new Error(`IOMMUFD_LINUX must be 7.3 or 6.12, not ${name}`);
+}
+
 /** The emulated host, with the kernel's mock as its machine. */
 function mockRig(): Rig {
   const emulated = createEmulatedHost({
     machine: 'selftest',
+    linux: emulatedLinux(),
     devices: [{ address: '0000:00:05.0', iommu: false, model: 'edu' }],
     memory: { hugePageSizes: [2 << 20] },
   });

@@ -1,7 +1,7 @@
 // What the VFIO suite runs on: a host with devices that vfio-pci (or a mediated driver) drives, found by what they are for.
 import { createEmulatedHost, type EmulatedHost } from '../../lib/emulated-host.js';
 import { findDevice, giveBack, requestBack } from './kernel-devices.js';
-import { emulatedRig, type Rig, rig, rigName } from './rig.js';
+import { emulatedLinux, emulatedRig, type Rig, rig, rigName } from './rig.js';
 
 /** What a device is there for: cases ask for devices by it. */
 export type Role =
@@ -47,6 +47,7 @@ function makeEmulatedHost(): EmulatedHost {
   const { edu = '', pair0 = '', pair1 = '', test = '', serial = '', serial1 = '' } = EMULATED;
   return createEmulatedHost({
     machine: 'selftest',
+    linux: emulatedLinux(),
     devices: [
       { address: edu, model: 'edu' },
       // Functions of one slot that cannot be told apart, as behind QEMU's root port.
