@@ -54,6 +54,8 @@ const INSTEAD: Readonly<Record<string, string>> = {
   IOMMU_VIOMMU_ALLOC: 'on VT-d, page tables nest straight from their parent: parent.allocNestedHwpt(device, { vtd })',
   IOMMU_HW_QUEUE_ALLOC: "the guest's commands can be passed on: viommu.invalidate",
   IOMMU_FAULT_QUEUE_ALLOC: 'keep all of the memory mapped: devices cannot ask for pages',
+  'IOMMU_HWPT_FAULT_ID_VALID for page tables that are not nested':
+    'a nested page table has one: parent.allocNestedHwpt(device, { vtd, faultQueue })',
   VFIO_DEVICE_FEATURE_DMA_BUF: 'nothing maps a BAR for other devices before that: let them meet in memory',
 };
 

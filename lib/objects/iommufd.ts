@@ -1,11 +1,10 @@
 // An open /dev/iommu: the root of all objects.
 import { checkOptions, oneOf, toFd, toU32, toU64, type U64 } from '../host/arguments.js';
 import { IommufdError, invalidType, UsageError } from '../host/errors.js';
-import { tellUnsupported, unsupported } from '../host/unsupported.js';
 import { defaultHost, Host, hostSeam } from '../host-object.js';
 import * as uapi from '../uapi/iommufd.js';
 import type { Ioctl } from '../uapi/layout.js';
-import { call } from './call.js';
+import { call, refusal } from './call.js';
 import { Context, type ContextResources } from './context.js';
 import { Device } from './device.js';
 import { allocFaultQueue, type FaultQueue } from './fault-queue.js';
@@ -199,10 +198,9 @@ export class Iommufd {
     this.#context.check();
     // Before Linux 6.13 memory is mapped by its address in this process: another one could not go on with that.
     if (probe(this.#context, uapi.IOMMU_IOAS_MAP_FILE) !== 0) {
-      const { release } = this.#context.seam;
-      const lacking = unsupported(release, { syscall: 'IOMMU_IOAS_MAP_FILE', code: 'ENOTTY', args: {} });
-      const why = lacking === undefined ? 'this kernel has no IOMMU_IOAS_MAP_FILE' : tellUnsupported(lacking);
-      throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', `what is mapped here cannot be handed over: ${why}`);
+      const cause = refusal(this.#context, uapi.IOMMU_IOAS_MAP_FILE, ENOTTY, {});
+      const message = `mappings cannot be handed over without IOMMU_IOAS_MAP_FILE: ${cause.hint}`;
+      throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', message, { cause });
     }
     return handOver(this.#context, options, () => giveUpIommufd(this));
   }

@@ -25,6 +25,7 @@ export interface Addition {
 const hasFlag = (flag: number) => (args: Readonly<Record<string, unknown>>) =>
   typeof args.flags === 'number' && (args.flags & flag) !== 0;
 
+const { IOMMU_HWPT_DATA_NONE: NO_DATA } = iommu_hwpt_data_type.values;
 const HWPT = iommufd_hwpt_alloc_flags.values;
 
 function hwptFlag(what: keyof typeof HWPT, since: string): Addition {
@@ -36,6 +37,12 @@ export const additions: readonly Addition[] = [
   hwptFlag('IOMMU_HWPT_ALLOC_NEST_PARENT', '6.7'),
   hwptFlag('IOMMU_HWPT_ALLOC_DIRTY_TRACKING', '6.7'),
   hwptFlag('IOMMU_HWPT_FAULT_ID_VALID', '6.11'),
+  {
+    ...hwptFlag('IOMMU_HWPT_FAULT_ID_VALID', '6.13'),
+    what: 'IOMMU_HWPT_FAULT_ID_VALID for page tables that are not nested',
+    used: ({ flags, data_type = NO_DATA }) =>
+      hasFlag(HWPT.IOMMU_HWPT_FAULT_ID_VALID)({ flags }) && data_type === NO_DATA,
+  },
   hwptFlag('IOMMU_HWPT_ALLOC_PASID', '6.15'),
   {
     call: 'IOMMU_HWPT_ALLOC',

@@ -5,6 +5,7 @@ import { createEmulatedHost, type EmulatedHost, type EmulatedHostOptions } from 
 import { loadNative } from '../../lib/host/native.js';
 import { setDefaultHost } from '../../lib/host-object.js';
 import { openHost } from '../../lib/index.js';
+import { isOlder } from '../../lib/uapi/releases.js';
 import { type Host, hostSeam, type Seam } from '../../lib/unsafe.js';
 import { Recorder } from './recorder.js';
 
@@ -12,6 +13,8 @@ import { Recorder } from './recorder.js';
 export type Capability =
   /** A device without an IOMMU is there (VFIO noiommu mode). */
   | 'noiommu-device'
+  /** The mock has more than one format of page tables, and driver data tells which. */
+  | 'mock-formats'
   /** Huge pages are reserved. */
   | 'huge-pages'
   /** Files of the host are files of this process: Node can open them too. */
@@ -43,6 +46,18 @@ function noiommuDevice(seam: Seam): string | undefined {
   return typeof device === 'string' ? device.split('/').at(-1) : undefined;
 }
 
+function lacksNoiommuDevice(seam: Seam): string | undefined {
+  if (noiommuDevice(seam) !== undefined) return undefined;
+  // Before that they have no nodes (vfio/vfio.h).
+  if (isOlder(seam.release, '7.3')) return 'VFIO gives nodes to devices without an IOMMU since Linux 7.3';
+  return 'no device without an IOMMU is bound to vfio-pci';
+}
+
+/** The mock cannot be asked: what it does with driver data is its private interface. */
+function lacksFormats({ release }: Seam): string | undefined {
+  return isOlder(release, '6.13') ? 'the mock of this kernel has one format of page tables' : undefined;
+}
+
 /** Records a seam's calls, where somebody wants to compare them. */
 function record(seam: Seam): () => string[] {
   if (process.env.IOMMUFD_RESULTS === undefined) return () => [];
@@ -65,7 +80,9 @@ function kernelRig(): Rig {
     lacks: (capability) => {
       switch (capability) {
         case 'noiommu-device':
-          return noiommuDevice(seam) === undefined ? 'no device without an IOMMU is bound to vfio-pci' : undefined;
+          return lacksNoiommuDevice(seam);
+        case 'mock-formats':
+          return lacksFormats(seam);
         case 'huge-pages':
           return seam.readText('/proc/sys/vm/nr_hugepages') === '0\n' ? 'no huge pages are reserved' : undefined;
         case 'emulated':
@@ -113,6 +130,10 @@ export function emulatedRig(emulated: EmulatedHost): Rig {
       switch (capability) {
         case 'own-files':
           return 'files of the emulated host are known inside of it only';
+        case 'noiommu-device':
+          return lacksNoiommuDevice(seam);
+        case 'mock-formats':
+          return lacksFormats(seam);
         default:
           return undefined;
       }
