@@ -13,6 +13,8 @@ import { Recorder } from './recorder.js';
 export type Capability =
   /** A device without an IOMMU is there (VFIO noiommu mode). */
   | 'noiommu-device'
+  /** A kernel from before Linux 6.13: this one, or an emulated one that a case makes for itself. */
+  | 'older-kernel'
   /** The mock has more than one format of page tables, and driver data tells which. */
   | 'mock-formats'
   /** Huge pages are reserved. */
@@ -83,6 +85,8 @@ function kernelRig(): Rig {
           return lacksNoiommuDevice(seam);
         case 'mock-formats':
           return lacksFormats(seam);
+        case 'older-kernel':
+          return isOlder(seam.release, '6.13') ? undefined : 'this kernel has all of it';
         case 'huge-pages':
           return seam.readText('/proc/sys/vm/nr_hugepages') === '0\n' ? 'no huge pages are reserved' : undefined;
         case 'emulated':
@@ -96,8 +100,10 @@ function kernelRig(): Rig {
   };
 }
 
+export type Linux = NonNullable<EmulatedHostOptions['linux']>;
+
 /** Which Linux the emulated host is: IOMMUFD_LINUX, the newest if that is not set. */
-export function emulatedLinux(): NonNullable<EmulatedHostOptions['linux']> {
+export function emulatedLinux(): Linux {
   const { IOMMUFD_LINUX: name = '7.3' } = process.env;
   if (name === '7.3' || name === '6.12') return name;
   throw new Error(`IOMMUFD_LINUX must be 7.3 or 6.12, not ${name}`);
