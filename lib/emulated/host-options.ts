@@ -3,6 +3,7 @@ import { checkOptions, oneOf, toBoolean, toSize, type U64 } from '../host/argume
 import { invalidType, outOfRange } from '../host/errors.js';
 import { deviceSpec, type EmulatedDeviceOptions } from './device-options.js';
 import { MACHINES, type MachineName } from './hardware/platforms.js';
+import { LINUXES, type Linux } from './kernel/kernel.js';
 import { Machine } from './machine.js';
 import { PAGE_SIZE } from './memory/backing.js';
 
@@ -31,7 +32,12 @@ export interface EmulatedHostOptions {
     /** Whether the process has CAP_IPC_LOCK, CAP_SYS_RESOURCE and CAP_SYS_RAWIO; true if left out. */
     readonly privileged?: boolean;
   };
-  /** `linux` (7.3), or `vqueue-v3`: hardware queues as the patches of May 2025 had them, before Linux took them. */
+  /**
+   * Which Linux the kernel is: '7.3' if left out. '6.12' has no calls, flags and features that came later (docs/kernels.md),
+   * and answers as that kernel does: for tests of what a program does without them.
+   */
+  readonly linux?: Linux;
+  /** `linux` (the one above), or `vqueue-v3`: hardware queues as the patches of May 2025 had them, before Linux took them. */
   readonly uapi?: 'linux' | 'vqueue-v3';
 }
 
@@ -57,7 +63,7 @@ function hugePageSize(size: number): number {
 
 /** @throws TypeError, RangeError on options that make no sense */
 export function makeMachine(options: EmulatedHostOptions): Machine {
-  checkOptions(options, ['machine', 'devices', 'memory', 'limits', 'uapi']);
+  checkOptions(options, ['machine', 'devices', 'memory', 'limits', 'linux', 'uapi']);
   const { machine = 'tegra241-cmdqv', devices = [{ address: '0000:01:00.0' }], memory = {}, limits = {} } = options;
   if (!Array.isArray(devices)) throw invalidType('devices', 'an array', devices);
   checkOptions(memory, ['size', 'scatter', 'hugePageSizes'], 'memory');
@@ -81,6 +87,7 @@ export function makeMachine(options: EmulatedHostOptions): Machine {
       sysRawio: privileged,
       lockedPages: Math.floor(toSize(limits.lockedMemory ?? 8 * 2 ** 20, 'lockedMemory') / PAGE_SIZE),
     },
+    linux: oneOf(options.linux ?? '7.3', LINUXES, 'linux'),
     dialect: oneOf(options.uapi ?? 'linux', ['linux', 'vqueue-v3'], 'uapi'),
   });
 }
