@@ -34,7 +34,7 @@ export interface VfioRig extends Rig {
 }
 
 /** Where the emulated machine has its devices: edu where QEMU has it. */
-const EMULATED: Readonly<Partial<Record<Role, string>>> = {
+export const EMULATED: Readonly<Partial<Record<Role, string>>> = {
   edu: '0000:00:05.0',
   pair0: '0000:01:00.0',
   pair1: '0000:01:00.1',
@@ -43,7 +43,8 @@ const EMULATED: Readonly<Partial<Record<Role, string>>> = {
   serial1: '83b8f4f2-509f-382f-3c1e-e6bfe0fa1002',
 };
 
-function makeEmulatedHost(): EmulatedHost {
+/** A new emulated host with them. */
+export function vfioHost(): EmulatedHost {
   const { edu = '', pair0 = '', pair1 = '', test = '', serial = '', serial1 = '' } = EMULATED;
   return createEmulatedHost({
     machine: 'selftest',
@@ -60,7 +61,7 @@ function makeEmulatedHost(): EmulatedHost {
 }
 
 function onEmulatedHost(): VfioRig {
-  const emulated = makeEmulatedHost();
+  const emulated = vfioHost();
   return {
     ...emulatedRig(emulated),
     find: (role) => EMULATED[role],

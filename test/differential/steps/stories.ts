@@ -64,9 +64,7 @@ function table(s: Session, device: number, flags: number, fault_id = 0): Thing |
 function faultQueue(s: Session): { id: number; fd: number } | undefined {
   const { result, out } = s.machine.ioctl(s.fd, IOMMU_FAULT_QUEUE_ALLOC, {});
   if (result < 0) return undefined;
-  s.machine.seam.own(out.out_fault_fd);
-  s.add({ id: out.out_fault_id, kind: 'fault' });
-  s.eventFiles.push({ fd: out.out_fault_fd, kind: 'fault' });
+  s.addEvents(out.out_fault_id, out.out_fault_fd, 'fault');
   return { id: out.out_fault_id, fd: out.out_fault_fd };
 }
 
