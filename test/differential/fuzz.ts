@@ -65,7 +65,11 @@ export async function fuzz(lane: Lane, sides: Pair<Side>, options: FuzzOptions):
   for (let batch = first; done() < wanted && found.length < enough; batch++) {
     onBatch?.(batch, done());
     const plugins = [fc.interruptAfterTimeLimit(SHRINKING) as fc.Plugin<[Plan]>];
-    const details: fc.RunDetails<[Plan]> = await fc.check<[Plan]>(property, { seed: seedOf(seed, batch), numRuns: BATCH, plugins });
+    const details: fc.RunDetails<[Plan]> = await fc.check<[Plan]>(property, {
+      seed: seedOf(seed, batch),
+      numRuns: BATCH,
+      plugins,
+    });
     sessions += details.numRuns;
     if (!details.failed) continue;
     const plan = details.counterexample?.[0];

@@ -155,8 +155,8 @@ export class Machine {
     const result = this.seam.ioctl(fd, op.request, at);
     const out = layout.decode(arena.view, at);
     if (fdsIn(known, arena.view, at) !== before) this.note('  wrote a file');
-    if (arena.bytes.subarray(at + layout.size, at + length).some((byte) => byte !== behind))
-      this.note('  wrote behind');
+    const tail = arena.bytes.subarray(at + layout.size, at + length);
+    if (Buffer.compare(tail, filled(behind).subarray(0, tail.length)) !== 0) this.note('  wrote behind');
     arena.release(mark);
     return { result, out, buffers: this.#takeBuffers() };
   }
@@ -277,6 +277,15 @@ export class Machine {
 
 function told(result: number): string {
   return result < 0 ? errnoName(result) : String(result);
+}
+
+const FILLED = new Map<number, Uint8Array>();
+
+/** As many of a byte as can lie behind a struct. */
+function filled(byte: number): Uint8Array {
+  const bytes = FILLED.get(byte) ?? new Uint8Array(LONGEST).fill(byte);
+  FILLED.set(byte, bytes);
+  return bytes;
 }
 
 const FDS = new Map<unknown, readonly number[]>();

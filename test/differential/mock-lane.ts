@@ -124,13 +124,13 @@ const STEPS = stepsByName([setUp, ...THEMES.flatMap(([, steps]) => steps.map(([,
 class MockLife implements Life {
   readonly #machine: Machine;
   readonly #sessions: Session[] = [];
-  readonly #steps: readonly Weighted[];
+  readonly #steps: readonly (readonly [number, Weighted])[];
 
   constructor(machine: Machine, random: Random) {
     this.#machine = machine;
     machine.useMemory(random.percent(30) ? 'huge' : 'ordinary');
     machine.take();
-    this.#steps = random.weighted(THEMES);
+    this.#steps = random.weighted(THEMES).map((one) => [one[0], one]);
     this.#sessions.push(new Session(machine, random));
     if (random.percent(25)) this.#sessions.push(new Session(machine, random));
   }
@@ -139,7 +139,7 @@ class MockLife implements Life {
   choose(random: Random): string {
     const [session] = this.#sessions;
     for (let tries = 0; ; tries++) {
-      const [, step, about] = random.weighted(this.#steps.map((one) => [one[0], one] as const));
+      const [, step, about] = random.weighted(this.#steps);
       if (session?.has(about) === true || tries > 8 || random.percent(10)) return step.name;
     }
   }

@@ -7,6 +7,7 @@ import {
   IOMMU_HWPT_SET_DIRTY_TRACKING,
   iommufd_hwpt_alloc_flags,
 } from '../../../lib/uapi/index.js';
+import { numbersOf } from '../random.js';
 import { APERTURE, PAGE, type Session, type Thing, U32_MAX, U64_MAX } from '../session.js';
 import type { Weighted } from './step.js';
 
@@ -191,12 +192,20 @@ function range(s: Session, ioas: number | undefined) {
   return { iova, length: length > inside && page_size < 2048n ? inside : length, page_size };
 }
 
+/** Bits that a number stands for: some words have some, the others none. Of 0 there is none. */
+function bitmap(seed: number): Uint8Array {
+  const words = new Uint32Array(0x800);
+  const numbers = numbersOf(seed);
+  if (seed !== 0) for (let i = 0; i < words.length; i++) words[i] = (numbers() & 1) === 0 ? 0 : numbers() & numbers();
+  return new Uint8Array(words.buffer);
+}
+
 function markDirty(s: Session): void {
   const hwpt = trackable(s);
   const { iova, length, page_size } = range(s, hwpt?.ioas);
   // As many bits are looked at as there are pages: bounded, or more than the mock takes.
   if (page_size !== 0n && length / page_size > 0x1_0000n && length / page_size <= 2n ** 27n) return;
-  const bytes = Uint8Array.from({ length: 0x2000 }, () => (s.random.percent(40) ? s.random.below(256) : 0));
+  const bytes = bitmap(s.random.u32());
   s.test('IOMMU_TEST_OP_DIRTY', mock.test_dirty, {
     id: hwpt?.id ?? s.id('ioas'),
     iova,
