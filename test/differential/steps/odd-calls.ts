@@ -9,10 +9,27 @@ import type { Weighted } from './step.js';
 
 const ALL: readonly Ioctl[] = [...iommufdIoctls, IOMMU_TEST_CMD as unknown as Ioctl];
 
-/** Calls and sub-operations that do not exist. Numbers below IOMMUFD's own are VFIO's. */
+/**
+ * Numbers that are no call: below IOMMUFD's own (those are VFIO's), behind them, and IOMMUFD's with a direction and a size, which
+ * its calls do not tell.
+ */
+function unknownRequest(s: Session): number {
+  const { random } = s;
+  const known = random.pick(ALL)?.request ?? 0;
+  return random.weighted([
+    [3, 0x3ba1],
+    [1, 0x3bff],
+    [1, 0x3b9f],
+    [1, 0x3b00],
+    [1, 0x3c80],
+    [4, (known | random.pick([0x8000_0000, 0x4000_0000, 0xc000_0000, 0x0001_0000, 0xc028_0000])) >>> 0],
+  ]);
+}
+
+/** Calls and sub-operations that do not exist. */
 function unknownCall(s: Session): void {
-  if (s.random.percent(50)) s.machine.test(s.fd, s.random.pick([0, 24, 25, U32_MAX]), iommu_test_cmd, {});
-  else s.machine.ioctl(s.fd, { ...IOMMU_DESTROY, request: s.random.pick([0x3b96, 0x3b9f, 0x3ba1, 0x3bff]) }, {});
+  if (s.random.percent(40)) s.machine.test(s.fd, s.random.pick([0, 24, 25, U32_MAX]), iommu_test_cmd, {});
+  else s.machine.ioctl(s.fd, { ...IOMMU_DESTROY, request: unknownRequest(s) }, {}, { size: s.random.below(300) });
 }
 
 /** A struct of zeros that says to be of any length, with anything behind what is known. */
@@ -56,7 +73,7 @@ function atEdge(s: Session): void {
 function nowhere(s: Session): void {
   const { request } = s.random.pick(ALL) ?? IOMMU_IOAS_ALLOC;
   const address = s.random.pick([0, 1, 4095, 4096, 2 ** 47 - 4096, 2 ** 47, 2 ** 52 - 1]);
-  s.machine.ioctlAt(s.fd, s.random.percent(90) ? request : 0x3bff, address);
+  s.machine.ioctlAt(s.fd, s.random.percent(75) ? request : unknownRequest(s), address);
 }
 
 /** The wrong kind of file, or none. */
@@ -98,10 +115,10 @@ async function poll(s: Session): Promise<void> {
 }
 
 export const oddSteps: readonly Weighted[] = [
-  [2, unknownCall],
+  [3, unknownCall],
   [6, anyLength],
   [4, atEdge],
-  [1, nowhere],
+  [2, nowhere],
   [2, wrongFile],
   [1, closeContext],
   [3, poll, 'events'],
