@@ -71,7 +71,7 @@ export class Machine {
   readonly #edge: Region;
   /** System calls so far. */
   calls = 0;
-  #buffers: { readonly at: number; readonly before: Uint8Array }[] = [];
+  #buffers: { readonly at: number; readonly before: Uint8Array; readonly length: number }[] = [];
   #free = 0;
   #lines: string[] = [];
 
@@ -129,14 +129,24 @@ export class Machine {
   /** Puts bytes where the next call can point at; answers their address. */
   buffer(bytes: Uint8Array): bigint {
     const at = this.#free;
-    const end = at + bytes.length + STRUCT;
-    if (end > SCRATCH) throw new Error('the buffers are too long');
-    this.#free = (end + 7) & ~7;
-    const window = this.#scratch.window(at, end - at);
-    window.set(bytes);
-    window.fill(BEHIND, bytes.length);
-    this.#buffers.push({ at, before: bytes });
+    this.#free = (at + bytes.length + STRUCT + 7) & ~7;
+    if (this.#free > SCRATCH) throw new Error('the buffers are too long');
+    const before = new Uint8Array(bytes.length + STRUCT).fill(BEHIND);
+    before.set(bytes);
+    return this.#put(at, before, bytes.length);
+  }
+  /** Bytes with nothing behind them. */
+  bufferAtEdge(bytes: Uint8Array): bigint {
+    return this.#put(SCRATCH - bytes.length, bytes, bytes.length);
+  }
+  #put(at: number, before: Uint8Array, length: number): bigint {
+    this.#scratch.window(at, before.length).set(before);
+    this.#buffers.push({ at, before, length });
     return this.#scratch.address + BigInt(at);
+  }
+  /** The last pages of memory that ends where nothing follows. */
+  lastPages(count: number): bigint {
+    return this.#scratch.address + BigInt(SCRATCH - 4096 * count);
   }
 
   /** One ioctl. */
@@ -196,12 +206,12 @@ export class Machine {
     );
   }
 
-  /** Notes how a call changed the buffers. */
+  /** Notes how a call changed the buffers, and what lies behind them. */
   #takeBuffers(): Uint8Array[] {
-    const now = this.#buffers.map(({ at, before }) => {
+    const now = this.#buffers.map(({ at, before, length }) => {
       const bytes = this.#scratch.window(at, before.length).slice();
       if (Buffer.compare(bytes, before) !== 0) this.note(`  bytes ${brief(bytes)}`);
-      return bytes;
+      return bytes.subarray(0, length);
     });
     this.#buffers = [];
     this.#free = 0;

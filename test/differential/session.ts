@@ -133,6 +133,15 @@ export class Session {
     };
   }
 
+  /** Bytes that the next call can point at; rarely only the first of them. */
+  buffer(bytes: Uint8Array): bigint {
+    const { random, machine } = this;
+    if (this.#calm || !random.percent(4)) return machine.buffer(bytes);
+    const { length } = bytes;
+    const there = random.pick([0, 1, 4, length - 1, length >> 1, length, random.below(length + 1)]);
+    return machine.bufferAtEdge(bytes.subarray(0, Math.max(there, 0)));
+  }
+
   // What there is.
 
   add(thing: Thing): void {

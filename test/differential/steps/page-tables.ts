@@ -21,7 +21,7 @@ const NUMBERS = mock.iommu_test_numbers.values;
 
 /** Driver data: mostly as the mock wants it, sometimes shorter or longer. */
 export function driverData(s: Session, bytes: Uint8Array): { uptr: bigint; len: number } {
-  const { random, machine } = s;
+  const { random } = s;
   const len = random.weighted([
     [90, bytes.length],
     [4, bytes.length - 4],
@@ -33,7 +33,7 @@ export function driverData(s: Session, bytes: Uint8Array): { uptr: bigint; len: 
   const room = new Uint8Array(Math.max(len, bytes.length));
   room.set(bytes);
   if (len > bytes.length && random.percent(50)) room[len - 1] = 1;
-  return { uptr: random.percent(97) ? machine.buffer(room) : 0n, len };
+  return { uptr: random.percent(97) ? s.buffer(room) : 0n, len };
 }
 
 function hwptData(iotlb: number, pagetable_type: number): Uint8Array {
@@ -131,7 +131,7 @@ function invalidate(s: Session): void {
     const words = viommu ? [flags, random.percent(90) ? virtualId(s) : 0x77, index] : [flags, index];
     for (const [i, word] of words.entries()) if (4 * i + 4 <= size) view.setUint32(at + 4 * i, word, true);
   };
-  const data_uptr = random.percent(96) ? s.machine.buffer(entries(s, count, encode, size)) : 0n;
+  const data_uptr = random.percent(96) ? s.buffer(entries(s, count, encode, size)) : 0n;
   s.ioctl(IOMMU_HWPT_INVALIDATE, {
     hwpt_id: viommu ? s.id('viommu') : s.id('nested'),
     data_uptr,
@@ -211,7 +211,7 @@ function markDirty(s: Session): void {
     iova,
     length,
     page_size,
-    uptr: s.random.percent(97) ? s.machine.buffer(bytes) : 0n,
+    uptr: s.random.percent(97) ? s.buffer(bytes) : 0n,
   });
 }
 
@@ -219,7 +219,7 @@ function getDirty(s: Session): void {
   const hwpt = trackable(s);
   const { iova, length, page_size } = range(s, hwpt?.ioas);
   // Long enough for every bit of the mock's whole aperture, so that nothing is written behind it.
-  const data = s.random.percent(96) ? s.machine.buffer(new Uint8Array(0x2_1000)) : 0n;
+  const data = s.random.percent(96) ? s.buffer(new Uint8Array(0x2_1000)) : 0n;
   s.ioctl(IOMMU_HWPT_GET_DIRTY_BITMAP, {
     hwpt_id: hwpt?.id ?? s.id('nested', 'ioas'),
     flags: s.flags(s.random.percent(40) ? 1 : 0, [], 2),
