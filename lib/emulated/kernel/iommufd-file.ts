@@ -5,7 +5,7 @@ import { PAGE_SIZE } from '../memory/backing.js';
 import { Command } from './command.js';
 import { type ArgumentMemory, argumentMemory, type MmioMapping, OpenFile } from './file.js';
 import { Ioas } from './ioas.js';
-import { findIoctl } from './ioctls.js';
+import { findIoctl, isInTable } from './ioctls.js';
 import type { IommuGroup } from './iommu-group.js';
 import type { IommufdGroup } from './iommufd-group.js';
 import type { Kernel } from './kernel.js';
@@ -55,7 +55,7 @@ export class IommufdFile extends OpenFile {
 
   override ioctl(request: number, memory: ArgumentMemory, at: number): number {
     const op = findIoctl(this.context.kernel, request);
-    if (op === undefined) return -ERRNO.ENOTTY;
+    if (op === undefined) return this.#unknown(request, at >= 0 && at + 4 <= memory.bytes.length);
     const command = this.#command;
     const refusal = command.load(this.context, memory, at, op.size, op.minSize);
     if (refusal < 0) return refusal;
@@ -64,6 +64,10 @@ export class IommufdFile extends OpenFile {
     if (made !== undefined) this.#settle(made, result);
     command.unload();
     return result;
+  }
+  /** A call that is none: of a number in the table the struct's length is read before (iommufd/main.c). */
+  #unknown(request: number, readable: boolean): number {
+    return readable || !isInTable(this.context.kernel, request) ? -ERRNO.ENOTTY : -ERRNO.EFAULT;
   }
   #settle(made: IommufdObject, result: number): void {
     const { objects } = this.context;
@@ -79,7 +83,7 @@ export class IommufdFile extends OpenFile {
   override ioctlValue(request: number, value: number): number {
     const placement = this.context.process.memory.find(value);
     if (placement?.backing === undefined) {
-      return findIoctl(this.context.kernel, request) === undefined ? -ERRNO.ENOTTY : -ERRNO.EFAULT;
+      return findIoctl(this.context.kernel, request) === undefined ? this.#unknown(request, false) : -ERRNO.EFAULT;
     }
     const within = value % PAGE_SIZE;
     const page = placement.offset + value - placement.start - within;
