@@ -213,7 +213,8 @@ export class Ioas extends KernelObject {
 
   /**
    * Unmaps everything and answers how many bytes that were; nothing mapped is fine.
-   * @throws IommufdError EBUSY (a hardware queue or an access uses pages)
+   * @throws IommufdError EBUSY (a hardware queue or an access uses pages). What was unmapped until then, from the lowest
+   * IOVA on, stays unmapped.
    */
   unmapAll(): bigint {
     checkAlive(this);
