@@ -48,7 +48,8 @@ export const FEATURE_OPERATIONS: readonly Operation[] = [
   ),
   calm('LowPower.enterWithWakeup', (site) => {
     const wake = eventfd(site);
-    return () => site.nic.lowPower.enterWithWakeup(wake);
+    const { lowPower } = site.nic;
+    return () => lowPower.enterWithWakeup(wake);
   }),
   calm('LowPower.exit', ({ nic }) => {
     nic.lowPower.enter();

@@ -21,13 +21,10 @@ const HOST: readonly Operation[] = [
       () =>
         host.openIommufd().close(),
   ),
-  takes(
-    'Host.openDevice',
-    (site) => {
-      const name = site.name('sibling');
-      return () => site.host.openDevice(name).close();
-    },
-  ),
+  takes('Host.openDevice', (site) => {
+    const name = site.name('sibling');
+    return () => site.host.openDevice(name).close();
+  }),
   takes(
     'Host.unsafeOpenDevice',
     (site) => {
@@ -42,13 +39,10 @@ const HOST: readonly Operation[] = [
       () =>
         host.createEventfd().close(),
   ),
-  takes(
-    'Host.findDevice',
-    (site) => {
-      const name = site.name('sibling');
-      return () => site.host.findDevice(name);
-    },
-  ),
+  takes('Host.findDevice', (site) => {
+    const name = site.name('sibling');
+    return () => site.host.findDevice(name);
+  }),
   takes(
     'Host.listDevices',
     ({ host }) =>
@@ -69,10 +63,13 @@ const HOST: readonly Operation[] = [
   ),
   calm('Host.adoptIommufd', ({ host }) => () => {
     const iommufd = host.openIommufd();
-    const handover = iommufd.handOver();
-    host.adoptIommufd(handover.state, handover.fds).iommufd.close();
-    handover.abort();
-    iommufd.close();
+    try {
+      const handover = iommufd.handOver();
+      host.adoptIommufd(handover.state, handover.fds).iommufd.close();
+      handover.abort();
+    } finally {
+      iommufd.close();
+    }
   }),
   calm(
     'DmaMemory.prefault',

@@ -22,12 +22,11 @@ const IOMMUFD: readonly Operation[] = [
   ),
   calm('Iommufd.changeProcess', (site) => () => site.iommufd.changeProcess()),
   calm('Iommufd.probe', (site) => () => site.iommufd.probe()),
-  calm(
-    'Iommufd.handOver',
-    ({ iommufd, ram }) =>
-      () =>
-        iommufd.handOver({ memories: [ram] }).abort(),
-  ),
+  calm('Iommufd.handOver', (site) => {
+    site.needs('hand-over');
+    const { iommufd, ram } = site;
+    return () => iommufd.handOver({ memories: [ram] }).abort();
+  }),
   calm('Iommufd.fromFd', ({ host, iommufd }) => () => {
     Iommufd.fromFd(iommufd.fd, { host, ownership: 'borrowed' }).close();
   }),
@@ -53,9 +52,12 @@ const IOMMUFD: readonly Operation[] = [
     iommufd.allocIoas().map(ram, { iova: IOVA });
     return () => {
       const handover = iommufd.handOver({ memories: [ram] });
-      const adopted = host.adoptIommufd(handover.state, handover.fds);
-      adopted.iommufd.handOver({ memories: adopted.memories }).complete();
-      handover.abort();
+      try {
+        const adopted = host.adoptIommufd(handover.state, handover.fds);
+        adopted.iommufd.handOver({ memories: adopted.memories }).complete();
+      } finally {
+        handover.abort();
+      }
       iommufd.close();
     };
   }),

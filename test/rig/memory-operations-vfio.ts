@@ -1,8 +1,8 @@
 // The operations of a VFIO device, its regions and its interrupts, each with what it needs.
 import { VfioDevice } from '../../lib/index.js';
 import { calm, type Operation, takes } from './memory-operation.js';
-import type { Site } from './memory-site.js';
 import { eventfd, registers } from './memory-operations-host.js';
+import type { Site } from './memory-site.js';
 
 /** A register of the emulated test device (docs/emulated.md), and of QEMU's edu, that can be written. */
 const SCRATCH = 0x04;

@@ -11,7 +11,15 @@ const UUID = '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001';
 const NO_IOMMU = '0000:00:09.0';
 
 const NAMES: Readonly<Partial<Record<Role, string>>> = {
-  ...{ nic: ADDRESS, msix: ADDRESS, resettable: ADDRESS, slot: ADDRESS, peer: ADDRESS, migrates: ADDRESS, logs: ADDRESS },
+  ...{
+    nic: ADDRESS,
+    msix: ADDRESS,
+    resettable: ADDRESS,
+    slot: ADDRESS,
+    peer: ADDRESS,
+    migrates: ADDRESS,
+    logs: ADDRESS,
+  },
   ...{ sibling: SIBLING, 'slot-mate': SIBLING, serial: UUID, 'no-iommu': NO_IOMMU },
 };
 

@@ -32,7 +32,7 @@ export type Role =
   | 'sriov';
 
 /** What not every IOMMU or device can do. */
-export type Need = 'pasids' | 'dirty-tracking' | 'page-requests' | 'events';
+export type Need = 'pasids' | 'dirty-tracking' | 'page-requests' | 'events' | 'hand-over';
 
 /** The machine cannot do what an operation needs. */
 export class Lacks extends Error {

@@ -7,7 +7,16 @@ import { type MachineName, setUp } from './hardware.js';
 import { kernelImage } from './kernel.js';
 import { boot, complaints } from './machine.js';
 import { architectureOf } from './platform.js';
-import { CASES, type Choice, compareWithEmulated, countCases, quote, suiteCommand } from './suites.js';
+import {
+  CASES,
+  type Choice,
+  compareWithEmulated,
+  countCases,
+  isSuite,
+  quote,
+  type SuiteName,
+  suiteCommand,
+} from './suites.js';
 
 const USAGE = `options:
   --kernel IMAGE     boot this kernel image instead of building one
@@ -17,6 +26,8 @@ const USAGE = `options:
   --grep TEXT        run only cases whose name contains TEXT; none is an error
   --results FILE     write a line of JSON a case there
   --compare          run the cases on the emulated host too, and tell every difference: outcome, errno, returned fields
+  --suite NAME       conformance (what is said above), fail-nth (test/fail-nth) or soak (test/soak), on mock and vtd
+  --env NAME=VALUE   what the suite is told besides; any number of these
   --program FILE     run this program instead of the suites, on mock if no machine is named; what follows -- goes to it
   --timeout SECONDS  stop a machine after this long (600)`;
 
@@ -29,6 +40,8 @@ function options() {
         grep: { type: 'string' },
         results: { type: 'string' },
         compare: { type: 'boolean', default: false },
+        suite: { type: 'string', default: 'conformance' },
+        env: { type: 'string', multiple: true, default: [] },
         program: { type: 'string' },
         timeout: { type: 'string', default: '600' },
       },
@@ -48,6 +61,17 @@ function machines(name: string | undefined): readonly MachineName[] {
   if (machine !== undefined) return [machine];
   console.error(`--machine must be ${MACHINES.join(' or ')}, not ${name}\n${USAGE}`);
   process.exit(2);
+}
+
+function suiteOf(name: string): SuiteName {
+  if (isSuite(name)) return name;
+  console.error(`--suite must be conformance, fail-nth or soak, not ${name}\n${USAGE}`);
+  process.exit(2);
+}
+
+/** NAME=VALUE, each. */
+function settings(all: readonly string[]): Record<string, string> {
+  return Object.fromEntries(all.map((one) => [one.split('=', 1)[0] ?? '', one.slice(one.indexOf('=') + 1)]));
 }
 
 interface Lane {
@@ -98,7 +122,10 @@ async function runSuites(names: readonly MachineName[], lane: Lane, values: Retu
   let allWell = true;
   let all = '';
   for (const machine of names) {
-    const choice: Choice = { machine, grep: values.grep, mayBeEmpty: values.grep !== undefined && names.length > 1 };
+    const choice: Choice = {
+      ...{ machine, suite: suiteOf(values.suite), env: settings(values.env), grep: values.grep },
+      mayBeEmpty: values.grep !== undefined && names.length > 1,
+    };
     const { well, results } = await runIn(machine, suiteCommand(choice), lane);
     const agrees = !values.compare || compareWithEmulated(results, choice);
     allWell = allWell && well && agrees;
