@@ -6,6 +6,7 @@ import { type Failed, FailNth } from '../rig/fail-nth.js';
 import { checkError, checkResult, told } from '../rig/fail-nth-outcome.js';
 import type { Operation } from '../rig/memory-operation.js';
 import { OPERATIONS } from '../rig/memory-operations.js';
+import { KERNEL_OPERATIONS } from '../rig/memory-operations-kernel.js';
 import { Lacks, type Place } from '../rig/memory-place.js';
 import { MockPlace, VtdPlace } from '../rig/memory-place-kernel.js';
 import { Site } from '../rig/memory-site.js';
@@ -110,7 +111,8 @@ describe("operations whose memory fails in Linux's hands", () => {
   });
   after(() => injection.close());
 
-  for (const operation of OPERATIONS.filter(({ machines }) => machines.includes(place.machine))) {
+  const here = [...OPERATIONS, ...KERNEL_OPERATIONS].filter(({ machines }) => machines.includes(place.machine));
+  for (const operation of here) {
     it(operation.name, async function () {
       this.timeout(600_000);
       const ground = new Ground(place, operation);

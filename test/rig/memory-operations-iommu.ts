@@ -7,6 +7,8 @@ import { FREE, IOVA, QUEUES, SIZE, type Site, SMMUS, STREAM, VIOMMUS } from './m
 
 const VTD = ['intel-vtd'] as const;
 const MOCK = ['selftest'] as const;
+/** The machines whose devices wait for pages. */
+const FAULTING = [...VTD, ...MOCK];
 const NUMBERS = iommu_test_numbers.values;
 
 /** CMD_TLBI_NSNH_ALL (Arm IHI 0070, 4.4). */
@@ -237,7 +239,7 @@ const EVENTS: readonly Operation[] = [
       const { queue } = waiting(site);
       return () => assert.equal(queue.drain().length, 1);
     },
-    VTD,
+    FAULTING,
   ),
   calm(
     'FaultQueue.respond',
@@ -249,7 +251,7 @@ const EVENTS: readonly Operation[] = [
         await arrives;
       };
     },
-    VTD,
+    FAULTING,
   ),
   takes(
     'FaultQueue.read',
@@ -257,7 +259,7 @@ const EVENTS: readonly Operation[] = [
       const { queue } = waiting(site);
       return () => firstOf(queue.read());
     },
-    VTD,
+    FAULTING,
   ),
   takes(
     'Veventq.read: what was lost',

@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { createEmulatedHost, type EmulatedHost, type MachineName } from '../../lib/emulated-host.js';
 import type { Device, HwptPaging } from '../../lib/index.js';
+import { hostSeam } from '../../lib/unsafe.js';
 import { Lacks, type Place, type Role } from './memory-place.js';
 import { SIZE, type Site } from './memory-site.js';
+import { requestMockPage } from './mock-page-request.js';
 
 const ADDRESS = '0000:01:00.0';
 const SIBLING = '0000:01:00.1';
@@ -63,6 +65,7 @@ export class EmulatedPlace implements Place {
     site.own.dmaWrite(iova, Uint8Array.of(1));
   }
   requestPage(site: Site, iova: bigint): Promise<unknown> {
+    if (this.machine === 'selftest') return requestMockPage(hostSeam(this.host), site, iova);
     return site.own.dmaReadAsync(iova, 4).catch(() => undefined);
   }
   loseEvent(site: Site): void {

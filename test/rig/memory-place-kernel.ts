@@ -1,6 +1,6 @@
 // Machines with a real kernel, for tests that let its allocations fail: one with the kernel's mock IOMMU, one with QEMU's
 // devices behind an Intel IOMMU.
-import { test_dirty, test_trigger_iopf, test_trigger_vevent } from '../../lib/emulated/hardware/selftest/uapi.js';
+import { test_dirty, test_trigger_vevent } from '../../lib/emulated/hardware/selftest/uapi.js';
 import type { EmulatedHost, MachineName } from '../../lib/emulated-host.js';
 import type { Device, HwptPaging, Iommufd } from '../../lib/index.js';
 import type { Host } from '../../lib/unsafe.js';
@@ -8,6 +8,7 @@ import { kernelCensus } from './kernel-census.js';
 import { Lacks, type Need, type Place, type Role } from './memory-place.js';
 import { PAGE, type Site } from './memory-site.js';
 import { MockDevice, testCmd } from './mock.js';
+import { requestMockPage } from './mock-page-request.js';
 import { type Rig, rig } from './rig.js';
 import { type Role as DeviceRole, vfioRig } from './vfio-rig.js';
 
@@ -61,9 +62,8 @@ export class MockPlace extends KernelPlace {
       uptr: Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0),
     });
   }
-  override async requestPage(site: Site, iova: bigint): Promise<void> {
-    const input = { dev_id: site.device.id, addr: iova };
-    testCmd(this.#port(site), 'IOMMU_TEST_OP_TRIGGER_IOPF', test_trigger_iopf, input);
+  override requestPage(site: Site, iova: bigint): Promise<void> {
+    return requestMockPage(this.rig.seam, site, iova);
   }
   override loseEvent(site: Site): void {
     const trigger = () =>
@@ -87,7 +87,14 @@ const ROLES: Readonly<Partial<Record<Role, DeviceRole>>> = {
     'slot-mate': 'pair1',
     peer: 'pair0',
   },
-  ...{ serial: 'serial', migrates: 'serial', logs: 'serial', display: 'display-dmabuf', sriov: 'sriov' },
+  ...{
+    serial: 'serial',
+    migrates: 'serial',
+    logs: 'serial',
+    display: 'display',
+    'display-dmabuf': 'display-dmabuf',
+    sriov: 'sriov',
+  },
 };
 
 const ABSENT: Readonly<Partial<Record<Need, string>>> = {

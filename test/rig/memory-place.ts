@@ -26,8 +26,9 @@ export type Role =
   | 'logs'
   /** A device without an IOMMU. */
   | 'no-iommu'
-  /** Displays: one that gives dma-bufs. */
+  /** Displays: one whose picture is in a region, and one that gives dma-bufs. */
   | 'display'
+  | 'display-dmabuf'
   /** A physical function whose virtual ones ask for a token. */
   | 'sriov';
 
