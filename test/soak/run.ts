@@ -4,6 +4,8 @@ import { isExpected, Life, Random } from './life.js';
 import { draw } from './operations.js';
 import type { World } from './world.js';
 
+/** Each life and operation is told, for whoever looks for one that does not end. */
+const TELLS = process.env.IOMMUFD_SOAK_TELL !== undefined;
 /** Operations of a life. */
 const OPERATIONS = 1000;
 /** There are as many, however slow the machine is. */
@@ -33,6 +35,7 @@ async function live(make: (random: Random) => World, seed: number, tally: Tally)
   const life = new Life(make, new Random(seed));
   for (let i = 0; i < OPERATIONS; i++) {
     const { name, run } = draw(life);
+    if (TELLS) console.log(`life ${seed}, operation ${i}: ${name}`);
     try {
       await run(life);
       tally.worked++;
