@@ -80,6 +80,8 @@ function describeCall(request: number, result: number, view: DataView, at: numbe
     if (layout === undefined || at + layout.size > view.byteLength) return `IOMMU_TEST_CMD ${answer}`;
     const name = layout.name.slice('iommu_test_cmd.'.length);
     const fields = describeStruct(layout, view, at, nameOf);
+    // An fd, which Linux does not tell.
+    if (name === 'dmabuf_get' && result >= 0) return `${name} ok ${fields}`;
     return `${name} ${answer} ${NAMED_BY_FD.has(name) ? fields.replace(/\bid=\d+/, 'id=fd') : fields}`;
   }
   const op = IOCTLS.get(request);

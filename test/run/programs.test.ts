@@ -24,6 +24,14 @@ describePrograms('a program on an emulated machine', () => {
     assert.equal(await stage.run(compile('files')), 'kept\n');
   });
 
+  it("finds VFIO's old container", async () => {
+    assert.equal(await stage.run(compile('container')), 'contained\n');
+  });
+
+  it('sees in /proc what is pinned of it', async () => {
+    assert.equal(await stage.run(compile('pinned')), 'shown\n');
+  });
+
   it('calls from many threads at once', async () => {
     assert.equal(await stage.run(compile('threads')), 'done\n');
   });

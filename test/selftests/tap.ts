@@ -30,6 +30,7 @@ export function parseTap(text: string): Case[] {
     cases.push({ name: found[2] ?? '', outcome: outcomeOf(found[1], found[3] !== undefined), why });
     why = [];
   }
+  if (text.trim() === '') throw new Error('the program printed no plan');
   const plan = Number(/^1\.\.(\d+)$/m.exec(text)?.[1] ?? 0);
   if (cases.length !== plan) throw new Error(`the program was to run ${plan} cases, and ran ${cases.length}`);
   return cases;

@@ -41,6 +41,7 @@ const ALSO: Readonly<Record<string, readonly string[]>> = {
   'run/file-socket.ts': ['node:net'],
   'run/register-watch.ts': ['node:path'],
   'run/tree.ts': ['node:path'],
+  'run/program-statuses.ts': ['node:path'],
   'run/environment.ts': ['node:url'],
   'cli/preload.ts': [
     ...['node:fs', 'node:path', 'node:worker_threads'],
