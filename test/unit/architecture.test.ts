@@ -40,8 +40,8 @@ const ALSO: Readonly<Record<string, readonly string[]>> = {
   'run/server.ts': ['node:net', 'node:path'],
   'run/file-socket.ts': ['node:net'],
   'run/register-watch.ts': ['node:path'],
-  'run/program-statuses.ts': ['node:path'],
   'run/tree.ts': ['node:path'],
+  'run/program-statuses.ts': ['node:path'],
   'run/environment.ts': ['node:url'],
   'cli/preload.ts': [
     ...['node:fs', 'node:path', 'node:worker_threads'],

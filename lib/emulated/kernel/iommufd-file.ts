@@ -7,7 +7,7 @@ import { Command } from './command.js';
 import { copyArgument } from './copied-argument.js';
 import { type ArgumentMemory, argumentMemory, type MmioMapping, OpenFile } from './file.js';
 import { Ioas } from './ioas.js';
-import { findIoctl } from './ioctls.js';
+import { findIoctl, isInTable } from './ioctls.js';
 import type { IommuGroup } from './iommu-group.js';
 import type { IommufdGroup } from './iommufd-group.js';
 import type { Kernel } from './kernel.js';
@@ -21,6 +21,11 @@ import { findCompatCall } from './vfio-compat/ioctl.js';
 
 /** What an argument is as a number where it is an address: none that a call takes for one. */
 const NO_VALUE = -1;
+
+/** A call that is none, with the number of one: the struct's length is read before that is seen (iommufd/main.c). */
+function unknownInTable(readable: boolean): number {
+  return readable ? -ERRNO.ENOTTY : -ERRNO.EFAULT;
+}
 
 /** struct iommufd_ctx. */
 export class IommufdContext {
@@ -63,7 +68,10 @@ export class IommufdFile extends OpenFile {
 
   override ioctl(request: number, memory: ArgumentMemory, at: number): number {
     const op = findIoctl(this.context.kernel, request);
-    if (op === undefined) return this.#ioctlCompat(request, argumentBuffer(this.context.process, memory, at), NO_VALUE);
+    if (op === undefined) {
+      if (isInTable(this.context.kernel, request)) return unknownInTable(at >= 0 && at + 4 <= memory.bytes.length);
+      return this.#ioctlCompat(request, argumentBuffer(this.context.process, memory, at), NO_VALUE);
+    }
     const command = this.#command;
     const refusal = command.load(this.context, memory, at, op.size, op.minSize);
     if (refusal < 0) return refusal;
@@ -91,7 +99,7 @@ export class IommufdFile extends OpenFile {
     if (memory.foreign !== undefined) return this.#ioctlCopied(request, memory, value);
     const placement = memory.find(value);
     if (placement?.backing === undefined) {
-      return findIoctl(this.context.kernel, request) === undefined ? -ERRNO.ENOTTY : -ERRNO.EFAULT;
+      return isInTable(this.context.kernel, request) ? -ERRNO.EFAULT : -ERRNO.ENOTTY;
     }
     const within = value % PAGE_SIZE;
     const page = placement.offset + value - placement.start - within;
@@ -105,8 +113,7 @@ export class IommufdFile extends OpenFile {
 
   /** A struct in memory that is not at hand: the kernel works on a copy, and puts back what it answers. */
   #ioctlCopied(request: number, memory: AddressSpace, address: number): number {
-    const op = findIoctl(this.context.kernel, request);
-    if (op === undefined) return -ERRNO.ENOTTY;
+    if (!isInTable(this.context.kernel, request)) return -ERRNO.ENOTTY;
     const argument = copyArgument(memory, address);
     return argument === undefined ? -ERRNO.EFAULT : this.ioctl(request, argument, 0);
   }
