@@ -102,7 +102,11 @@ export function allocPagingDomain(
 }
 
 /** Linux 6.12 has pages of one size, and large ones only for devices that ask for them. */
-function allocOldDomain(kernel: Kernel, { largePages }: MockDevice, tracksDirty: boolean): SelftestPagingDomain | number {
+function allocOldDomain(
+  kernel: Kernel,
+  { largePages }: MockDevice,
+  tracksDirty: boolean,
+): SelftestPagingDomain | number {
   if (!kernel.allocates()) return -ERRNO.ENOMEM;
   const pageSizes = BigInt(MOCK.MOCK_PAGE_SIZE | (largePages ? MOCK.MOCK_HUGE_PAGE_SIZE : 0));
   return new SelftestPagingDomain({ pageSizes, aperture: DEFAULT_APERTURE }, tracksDirty);
