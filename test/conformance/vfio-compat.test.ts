@@ -275,6 +275,21 @@ conformance('vfio-compat', (test) => {
     assert.equal(translation(t, hwpt, IOVA + PAGE, ram, 4096), 'EINVAL');
   });
 
+  test('cut-then-map', 'what is mapped afterwards is nothing to what is left of a mapping', (t) => {
+    const ioas = cuttingIoas(t);
+    const hwpt = ioas.allocHwpt(t.mockDevice().device);
+    const [ram, more] = [t.memory(SIZE), t.memory(SIZE)];
+    assert.equal(map(t, { vaddr: ram.address }), 'ok');
+    assert.deepEqual(unmap(t, IOVA, 3n * PAGE), ['ok', 3n * PAGE]);
+    assert.equal(map(t, { vaddr: more.address, iova: IOVA + SIZE }), 'ok');
+    assert.equal(translation(t, hwpt, IOVA + 3n * PAGE, ram, 3 * 4096, 13 * 4096), 'ok');
+    assert.deepEqual(unmap(t, IOVA + 3n * PAGE, 13n * PAGE), ['ok', 13n * PAGE]);
+    assert.equal(map(t, { vaddr: ram.address }), 'ok');
+    assert.equal(translation(t, hwpt, IOVA + SIZE, more, 0, Number(SIZE)), 'ok');
+    assert.deepEqual(unmap(t, IOVA, 2n * SIZE), ['ok', 2n * SIZE]);
+    assert.deepEqual([...pinnedPages(t, ram, 2), ...pinnedPages(t, more, 2)], new Array(32).fill(0));
+  });
+
   test('cut-unaligned', 'but only between pages', (t) => {
     cuttingIoas(t);
     assert.equal(map(t, { vaddr: t.memory(SIZE).address }), 'ok');
