@@ -166,11 +166,14 @@ conformance('vfio-compat', (test) => {
   });
 
   test('map-flags', 'a mapping needs no rights; unknown flags are EINVAL', (t) => {
-    compatIoas(t);
-    const vaddr = t.memory().address;
+    const ioas = compatIoas(t);
+    const ram = t.memory();
+    const vaddr = ram.address;
+    const hwpt = ioas.allocHwpt(t.mockDevice().device);
     for (const flags of [MAP_VADDR, MAP_VADDR | RW, 8, 0x8000_0000]) assert.equal(map(t, { vaddr, flags }), 'EINVAL');
     for (const flags of [0, READ, WRITE]) {
       assert.equal(map(t, { vaddr, flags }), 'ok');
+      assert.equal(translation(t, hwpt, IOVA, ram), 'ok');
       assert.deepEqual(unmap(t, IOVA, SIZE), ['ok', SIZE]);
     }
   });
