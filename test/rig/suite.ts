@@ -5,7 +5,7 @@ import type { DmaMemory, Iommufd, MemoryOptions } from '../../lib/index.js';
 import { errnoName, type Fields, type Input, IOMMU_DESTROY, type Ioctl, type Values } from '../../lib/uapi/index.js';
 import { isOlder } from '../../lib/uapi/releases.js';
 import { type Attachments, type Port, tryCall, type Unsupported, unsupported } from '../../lib/unsafe.js';
-import { Lacking, lackingIn, tellLacking } from './lacking.js';
+import { Lacking, lackingIn, NotHere, tellLacking } from './lacking.js';
 import { MockDevice, type MockDeviceOptions } from './mock.js';
 import { type Capability, type Rig, rig } from './rig.js';
 
@@ -106,6 +106,11 @@ export class Bench {
     return !isOlder(running, release) && !isOlder(release, running);
   }
 
+  /** Makes the case pending on a Linux that has a defect which the case would run into. */
+  notOn(release: '6.12', why: string): void {
+    if (this.onLinux(release)) throw new NotHere(`Linux ${release} ${why}`);
+  }
+
   #answer<F extends Fields>(op: Ioctl<F>, args: Input<F>, result: number, out: Values<F>): Answer<F> {
     const code = codeOf(result);
     const lacking = unsupported(this.rig.seam.release, { syscall: op.name, code, args });
@@ -198,22 +203,24 @@ export function declareCases<B extends Bench>(
         const before = theRig.census();
         theRig.recorded();
         let lacking: Unsupported | undefined;
+        let reasonHere: string | undefined;
         try {
           await subject.run(bench);
         } catch (failure) {
           lacking = lackingIn(failure);
-          if (lacking === undefined) bench.finishAfter(failure);
+          reasonHere = failure instanceof NotHere ? failure.message : lacking && tellLacking(lacking);
+          if (reasonHere === undefined) bench.finishAfter(failure);
         } finally {
           // For the reporter: what lanes are compared by.
           const calls = theRig.recorded();
           Object.assign(this.test ?? {}, { calls: subject.compareCalls ? calls : [], lacking });
         }
         bench.finish();
-        if (lacking === undefined) {
+        if (reasonHere === undefined) {
           assert.deepEqual(theRig.census(), before, 'the case left something behind');
           return;
         }
-        if (this.test) this.test.title += ` [${tellLacking(lacking)}]`;
+        if (this.test) this.test.title += ` [${reasonHere}]`;
         this.skip();
       });
     });

@@ -34,6 +34,12 @@ const FORMATS: { readonly [type: number]: Format } = {
   },
 };
 
+/** The mock of Linux 6.12 has a table of its own, of small pages only. */
+const FORMAT_OF_6_12: Format = {
+  pageSizes: BigInt(MOCK.MOCK_PAGE_SIZE),
+  aperture: { start: BigInt(MOCK.MOCK_APERTURE_START), last: BigInt(MOCK.MOCK_APERTURE_LAST) },
+};
+
 export class SelftestPagingDomain extends PagingDomain implements MockDomain {
   readonly pageSizes: bigint;
   readonly aperture: Format['aperture'];
@@ -43,11 +49,12 @@ export class SelftestPagingDomain extends PagingDomain implements MockDomain {
   constructor(
     format: Format,
     readonly tracksDirty: boolean,
+    readsWhileOff: boolean,
   ) {
     super();
     this.pageSizes = format.pageSizes;
     this.aperture = format.aperture;
-    this.dirty = tracksDirty ? new MockDirtyTracker(this) : undefined;
+    this.dirty = tracksDirty ? new MockDirtyTracker(this, readsWhileOff) : undefined;
   }
 
   get table(): this {
@@ -95,8 +102,9 @@ export function allocPagingDomain(
   const type = data === undefined ? TYPES.MOCK_IOMMUPT_DEFAULT : readType(data);
   if (type < 0) return type;
   if (!kernel.allocates()) return -ERRNO.ENOMEM;
-  const format = FORMATS[type];
-  return format === undefined ? -ERRNO.EOPNOTSUPP : new SelftestPagingDomain(format, tracksDirty);
+  const isOld = kernel.linux === '6.12';
+  const format = isOld ? FORMAT_OF_6_12 : FORMATS[type];
+  return format === undefined ? -ERRNO.EOPNOTSUPP : new SelftestPagingDomain(format, tracksDirty, !isOld);
 }
 
 function readType(data: UserStruct): number {
