@@ -105,6 +105,9 @@ describe('an access to the memory of another process', () => {
     assert.equal(await program.peek(data + PAGE), 2);
     assert.equal(accessRw(guest, fd, access, APERTURE, data, 2 * PAGE, SLOW), 0);
     assert.equal(await program.peek(data + PAGE), 1);
+    // For less than a page the kernel looks at the process all the same.
+    assert.equal(accessRw(guest, fd, access, APERTURE, data, PAGE, SLOW), 0);
+    assert.equal(await program.peek(data), 2);
   });
 
   it('by the slow path, reaches what is there now once nothing is pinned', async () => {

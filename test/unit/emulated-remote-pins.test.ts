@@ -234,6 +234,9 @@ describe('pinned pages of another process', () => {
     dmaWrite(remote, frames[1] ?? 0, 0, filled(6));
     assert.equal(await program.peek(to + PAGE), 6);
     await unmap(program, memory, to, 4096 * PAGE);
+    await program.map(2 * PAGE, { at: to, flags: MAP.private | MAP.fixed });
+    const now = framesAt(memory, to, 2);
+    assert(Array.isArray(now) && now.every((frame) => !frames.includes(frame)));
     assert.equal(one(dmaRead(remote, frames[0] ?? 0, 0, PAGE)), 5);
     assert.equal(one(dmaRead(remote, frames[1] ?? 0, 0, PAGE)), 6);
   });
