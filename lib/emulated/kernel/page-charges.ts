@@ -71,16 +71,21 @@ export class PageCharges {
   uncharge(slot: number, count: number): void {
     this.#uncharge(this.ownerOf(slot), slot, count);
   }
-  #charge({ charged, rights }: Process, slot: number, count: number): number {
+  #charge(process: Process, slot: number, count: number): number {
+    const { charged, rights } = process;
     const mode = this.#modes[slot];
-    if (mode === CHARGE.none) return 0;
-    const payer = mode === CHARGE.user ? 'user' : 'mm';
-    if (charged[payer] + count > rights.lockedPages) return -ERRNO.ENOMEM;
-    charged[payer] += count;
+    if (mode !== CHARGE.none) {
+      const payer = mode === CHARGE.user ? 'user' : 'mm';
+      if (charged[payer] + count > rights.lockedPages) return -ERRNO.ENOMEM;
+      charged[payer] += count;
+    }
+    process.pinned += count;
     return 0;
   }
-  #uncharge({ charged }: Process, slot: number, count: number): void {
+  #uncharge(process: Process, slot: number, count: number): void {
+    const { charged } = process;
     const mode = this.#modes[slot];
+    process.pinned -= count;
     if (mode === CHARGE.user) charged.user -= count;
     else if (mode === CHARGE.mm) charged.mm -= count;
   }

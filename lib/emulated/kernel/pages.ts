@@ -160,6 +160,10 @@ export class PageStore {
     this.#whole[slot] = (this.#whole[slot] ?? 0) + 1;
     return 0;
   }
+  /** Pins of parts are counted one by one from now on: they will be given back in other pieces. */
+  countParts(slot: number): void {
+    if (!this.#parts.has(slot)) this.#split(slot);
+  }
   /** From here on, parts are counted. */
   #split(slot: number): RunCounts {
     const parts = new RunCounts();

@@ -27,6 +27,8 @@ export interface ProcessRights {
 export class Process {
   /** Pages charged to the user (RLIMIT_MODE 0) and to this process's memory (RLIMIT_MODE 1). */
   charged = { user: 0, mm: 0 };
+  /** Pages of its that are pinned, whoever pays: what /proc/PID/status has as VmPin. */
+  pinned = 0;
   #caller: Process = this;
 
   constructor(
