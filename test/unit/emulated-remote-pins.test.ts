@@ -324,6 +324,9 @@ describe('pinned pages of another process', () => {
     assert.equal(statSync(`/proc/${program.pid}/fd/${fd}`).size, PAGE + 100);
     assert.equal(framesOf(file, 0, 2), EINVAL);
     await program.must('truncate', fd, 0);
+    dmaWrite(remote, frames[0] ?? 0, 0, filled(6));
+    assert.equal(one(dmaRead(remote, frames[0] ?? 0, 0, 2 * PAGE)), 0);
+    assert.equal(statSync(`/proc/${program.pid}/fd/${fd}`).size, 0);
     assert.equal(framesOf(file, 0, 1), EINVAL);
     assert.equal(framesAt(memory, at, 1), EFAULT);
   });
