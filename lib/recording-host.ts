@@ -77,7 +77,7 @@ export function recordingHost(host: Host, options: RecordingOptions = {}): Recor
   const { arena, pageSize, kind } = inner;
   put({ format: FORMAT, version: VERSION, host: kind, pageSize, arenaSize: arena.size, followed });
   const side = new RecordingSide(inner, followed, put);
-  return new RecordingHost(new TranscriptSeam({ kind: 'recording', pageSize, arena, side }), lines);
+  return new RecordingHost(new TranscriptSeam({ kind: 'recording', pageSize, arena, side, recorded: inner }), lines);
 }
 
 export interface ReplayOptions {

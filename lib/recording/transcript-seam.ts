@@ -23,17 +23,26 @@ export interface SeamParts {
   readonly pageSize: number;
   readonly arena: Arena;
   readonly side: Side;
+  /** What is recorded; nothing is behind a replay. */
+  readonly recorded?: Seam;
+}
+
+/** The seam that answers in the end: what is recorded has the fds of that one. */
+export function answeringSeam(seam: Seam): Seam {
+  return seam instanceof TranscriptSeam && seam.recorded !== undefined ? answeringSeam(seam.recorded) : seam;
 }
 
 export class TranscriptSeam implements Seam {
   readonly kind: HostKind;
   readonly pageSize: number;
   readonly arena: Arena;
+  readonly recorded: Seam | undefined;
   readonly #side: Side;
   readonly #regions = new Map<string, { readonly region: TranscriptRegion; readonly isForeign: boolean }>();
 
-  constructor({ kind, pageSize, arena, side }: SeamParts) {
+  constructor({ kind, pageSize, arena, side, recorded }: SeamParts) {
     this.kind = kind;
+    this.recorded = recorded;
     this.pageSize = pageSize;
     this.arena = arena;
     this.#side = side;
@@ -121,7 +130,10 @@ export class TranscriptSeam implements Seam {
     const { names } = this.#side;
     const op = ioctlOf(names.kindOf(fd), request);
     const named = op === undefined ? { request: hexText(request) } : { name: op.name };
-    const asked = { call: 'ioctl', fd: names.fd(fd), ...named, argument: value };
+    // It may be an address all the same: numbers hold those of user space.
+    const isPlace = Number.isSafeInteger(value) && value > 0 && names.isPlace(BigInt(value));
+    const argument = isPlace ? names.address(BigInt(value)) : value;
+    const asked = { call: 'ioctl', fd: names.fd(fd), ...named, argument };
     return this.#number(asked, (inner) => inner.ioctlValue(fd, request, value));
   }
   ioctlAsync(fd: number, request: number, block: Region, at: number): Promise<number> {
@@ -157,7 +169,10 @@ export class TranscriptSeam implements Seam {
     });
   }
   #output(asked: Line, at: number, length: number, perform: (inner: Seam) => number): number {
-    const bytes = bytesText(this.arena.bytes.subarray(at, at + length));
+    const { names } = this.#side;
+    const bytes = bytesText(this.arena.bytes.subarray(at, at + length), (data, offset) =>
+      names.physicalIn(data, offset),
+    );
     return this.#number({ ...asked, bytes }, perform);
   }
   read(fd: number, at: number, length: number): number {
