@@ -2,6 +2,7 @@
 // from one, without any kernel. Record on the hardware once, replay wherever Node runs.
 import { checkCallback, checkOptions, toSize, type U64 } from './host/arguments.js';
 import { invalidType, type UsageError } from './host/errors.js';
+import { kindOfFiles } from './host/seam.js';
 import { Host, hostSeam } from './host-object.js';
 import { RecordingSide } from './recording/recording-side.js';
 import { ReplaySide } from './recording/replay-side.js';
@@ -74,10 +75,11 @@ export function recordingHost(host: Host, options: RecordingOptions = {}): Recor
   const lines: string[] = [];
   const write = options.write ?? ((line: string) => lines.push(line));
   const put = (line: Line | Header) => write(`${lineText(line)}\n`);
-  const { arena, pageSize, kind } = inner;
-  put({ format: FORMAT, version: VERSION, host: kind, pageSize, arenaSize: arena.size, followed });
+  const { arena, pageSize } = inner;
+  const recordedKind = kindOfFiles(inner);
+  put({ format: FORMAT, version: VERSION, host: recordedKind, pageSize, arenaSize: arena.size, followed });
   const side = new RecordingSide(inner, followed, put);
-  return new RecordingHost(new TranscriptSeam({ kind: 'recording', pageSize, arena, side, recorded: inner }), lines);
+  return new RecordingHost(new TranscriptSeam({ kind: 'recording', recordedKind, pageSize, arena, side, recorded: inner }), lines);
 }
 
 export interface ReplayOptions {
@@ -98,6 +100,6 @@ export function replayHost(transcript: string, options: ReplayOptions = {}): Rep
   if (typeof name !== 'string') throw invalidType('name', 'a string', name);
   const side = new ReplaySide(transcript, name);
   const { arena } = side;
-  const { pageSize } = side.script.header;
-  return new ReplayHost(new TranscriptSeam({ kind: 'replay', pageSize, arena, side }), side);
+  const { pageSize, host: recordedKind } = side.script.header;
+  return new ReplayHost(new TranscriptSeam({ kind: 'replay', recordedKind, pageSize, arena, side }), side);
 }

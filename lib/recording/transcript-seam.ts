@@ -23,6 +23,7 @@ export interface SeamParts {
   readonly pageSize: number;
   readonly arena: Arena;
   readonly side: Side;
+  readonly recordedKind: HostKind;
   /** What is recorded; nothing is behind a replay. */
   readonly recorded?: Seam;
 }
@@ -36,12 +37,14 @@ export class TranscriptSeam implements Seam {
   readonly kind: HostKind;
   readonly pageSize: number;
   readonly arena: Arena;
+  readonly recordedKind: HostKind;
   readonly recorded: Seam | undefined;
   readonly #side: Side;
   readonly #regions = new Map<string, { readonly region: TranscriptRegion; readonly isForeign: boolean }>();
 
-  constructor({ kind, pageSize, arena, side, recorded }: SeamParts) {
+  constructor({ kind, recordedKind, pageSize, arena, side, recorded }: SeamParts) {
     this.kind = kind;
+    this.recordedKind = recordedKind;
     this.recorded = recorded;
     this.pageSize = pageSize;
     this.arena = arena;

@@ -3,6 +3,7 @@
 // with `event` is what came by itself: a call on the thread pool is done, a file became readable. What differs from run to
 // run stands there as a handle, numbered in order of appearance (names.ts).
 import { UsageError } from '../host/errors.js';
+import type { HostKind } from '../host/seam.js';
 import { ERRNO, errnoName } from '../uapi/errno.js';
 
 export const FORMAT = 'iommufd-transcript';
@@ -26,7 +27,7 @@ export interface Header {
   readonly format: typeof FORMAT;
   readonly version: typeof VERSION;
   /** What was recorded: 'kernel' or 'emulated'. */
-  readonly host: string;
+  readonly host: HostKind;
   readonly pageSize: number;
   /** Whether arguments fit decides which calls are made: so the replay's arena has the same size. */
   readonly arenaSize: number;
@@ -86,6 +87,7 @@ function parseLine(text: string, number: number): Line {
   return line;
 }
 
+const KINDS: readonly HostKind[] = ['kernel', 'emulated', 'recording', 'replay'];
 const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0;
 
 function checkHeader(line: Line | undefined): Header {
@@ -94,9 +96,10 @@ function checkHeader(line: Line | undefined): Header {
     throw notATranscript(`it has version ${JSON.stringify(line.version)}, this library knows version ${VERSION}`);
   }
   const { host, pageSize, arenaSize, followed } = line;
-  const isWhole = typeof host === 'string' && isSize(pageSize) && isSize(arenaSize) && typeof followed === 'number';
-  if (!isWhole) throw notATranscript('its header is not complete');
-  return { format: FORMAT, version: VERSION, host, pageSize, arenaSize, followed };
+  const kind = KINDS.find((known) => known === host);
+  const isWhole = isSize(pageSize) && isSize(arenaSize) && typeof followed === 'number';
+  if (!isWhole || kind === undefined) throw notATranscript('its header is not complete');
+  return { format: FORMAT, version: VERSION, host: kind, pageSize, arenaSize, followed };
 }
 
 export interface Transcript {

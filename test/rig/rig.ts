@@ -5,8 +5,8 @@ import { createEmulatedHost, type EmulatedHost } from '../../lib/emulated-host.j
 import { loadNative } from '../../lib/host/native.js';
 import { setDefaultHost } from '../../lib/host-object.js';
 import { openHost } from '../../lib/index.js';
+import type { Line } from '../../lib/recording/transcript.js';
 import { type Host, hostSeam, type Seam } from '../../lib/unsafe.js';
-import { Recorder } from './recorder.js';
 
 /** Things that not every rig can do. */
 export type Capability =
@@ -29,8 +29,10 @@ export interface Rig {
   noiommuDevice(): string | undefined;
   /** The emulated host behind it, where there is one. */
   readonly emulated?: EmulatedHost;
-  /** What was asked of the host since this was asked last, where that is recorded (IOMMUFD_RESULTS). */
-  recorded(): string[];
+  /** Where `host` is recorded: the one that is. */
+  readonly bare?: Host;
+  /** Where a case is recorded: tells something that no call tells. */
+  readonly note?: (line: Line) => void;
   /** What must be the same after a test as before: fds and regions in use. */
   census(): Readonly<Record<string, number>>;
 }
@@ -43,25 +45,15 @@ function noiommuDevice(seam: Seam): string | undefined {
   return typeof device === 'string' ? device.split('/').at(-1) : undefined;
 }
 
-/** Records a seam's calls, where somebody wants to compare them. */
-function record(seam: Seam): () => string[] {
-  if (process.env.IOMMUFD_RESULTS === undefined) return () => [];
-  const recorder = new Recorder();
-  recorder.listen(seam);
-  return () => recorder.take();
-}
-
 /** The real kernel: needs CONFIG_IOMMUFD_TEST. */
 function kernelRig(): Rig {
   const host = openHost({ kind: 'kernel' });
   const seam = hostSeam(host);
-  const recorded = record(seam);
   const native = loadNative();
   return {
     name: 'kernel',
     host,
     seam,
-    recorded,
     lacks: (capability) => {
       switch (capability) {
         case 'noiommu-device':
@@ -94,13 +86,11 @@ function mockRig(): Rig {
 /** A rig on an emulated host. */
 export function emulatedRig(emulated: EmulatedHost): Rig {
   const seam = hostSeam(emulated);
-  const recorded = record(seam);
   return {
     name: 'emulated',
     host: emulated,
     seam,
     emulated,
-    recorded,
     lacks: (capability) => {
       switch (capability) {
         case 'own-files':

@@ -5,8 +5,12 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkout } from '../vm/checkout.js';
 
 const command = fileURLToPath(new URL('../../lib/cli/iommufd.js', import.meta.url));
+const example = fileURLToPath(new URL('../../examples/edu-dma.js', import.meta.url));
+/** Recorded on Linux 7.3 in QEMU, as docs/recording.md says. */
+const realTranscript = path.join(checkout, 'test/transcripts/edu-dma.jsonl');
 const library = new URL('../../lib/index.js', import.meta.url).href;
 
 const PROGRAM = `
@@ -93,6 +97,22 @@ describe('the command', function () {
     assert.match(fewer.stderr, /expected: \{"call":"eventfd".*\n\s+came:\s+nothing more: the program is at its end/);
     const none = run('replay', at('d.jsonl'), '--', process.execPath, '-e', '1');
     assert.deepEqual([none.status, none.stderr], [1, 'iommufd replay: the program opened no host\n']);
+  });
+  it('replays on any machine what was recorded of a real kernel with VT-d', () => {
+    const program = ['--', process.execPath, example, '0000:00:05.0'];
+    const { status, stdout, stderr } = run('replay', realTranscript, ...program);
+    assert.deepEqual([status, stderr], [0, '']);
+    assert.match(stdout, /^edu at 0000:00:05\.0, replay host, IOMMU: intel-vtd\n/);
+    assert.match(stdout, /it came back: "DMA both ways through an IOMMU"\nunmapped, it reaches nothing/);
+
+    const text = readFileSync(realTranscript, 'utf8');
+    assert.match(text, /^\{"format":"iommufd-transcript","version":1,"host":"kernel",/);
+    const other = text.replace('"iova":"0x4000000"', '"iova":"0x8000000"');
+    assert.notEqual(other, text);
+    writeFileSync(at('other.jsonl'), other);
+    const differs = run('replay', at('other.jsonl'), ...program);
+    assert.equal(differs.status, 1);
+    assert.match(differs.stderr, /first at in\.iova: expected "0x8000000", came "0x4000000"/);
   });
   it('has a transcript of every thread, and compares each', () => {
     const threads = (...args: string[]) => ['--', process.execPath, at('threads.mjs'), ...args];

@@ -22,6 +22,8 @@ export interface Choice {
   readonly grep: string | undefined;
   /** Whether it is well if nothing is run: where the cases asked for may be another machine's. */
   readonly mayBeEmpty: boolean;
+  /** Whether each case is held against its transcript, as it is committed. */
+  readonly held: boolean;
 }
 
 function mocha({ machine, grep, mayBeEmpty }: Choice): string[] {
@@ -39,7 +41,8 @@ export function quote(text: string): string {
 /** The shell command that runs a suite in its machine. */
 export function suiteCommand(choice: Choice): string {
   const command = ['node', ...mocha(choice)].map(quote).join(' ');
-  return `IOMMUFD_RIG=kernel IOMMUFD_RESULTS=/run/results/${CASES} ${command}\n`;
+  const transcripts = choice.held ? 'compare' : 'off';
+  return `IOMMUFD_RIG=kernel IOMMUFD_TRANSCRIPTS=${transcripts} IOMMUFD_RESULTS=/run/results/${CASES} ${command}\n`;
 }
 
 /** Runs the same cases on the emulated host, and tells how the kernel's results differ; answers whether none does. */
@@ -50,7 +53,8 @@ export function compareWithEmulated(kernelResults: string, choice: Choice): bool
     writeFileSync(kernel, kernelResults);
     writeFileSync(emulated, '');
     // Failed cases are in the results: the comparison tells of them.
-    const env = { ...process.env, IOMMUFD_RIG: 'emulated', IOMMUFD_RESULTS: emulated };
+    const results = { IOMMUFD_RIG: 'emulated', IOMMUFD_TRANSCRIPTS: 'off', IOMMUFD_RESULTS: emulated };
+    const env = { ...process.env, ...results };
     spawnSync(process.execPath, mocha(choice), { cwd: checkout, env, stdio: ['ignore', 'ignore', 'inherit'] });
     const comparison = compare(['kernel', 'emulated'], readResults(kernel), readResults(emulated));
     const agrees = report(comparison);
