@@ -79,7 +79,10 @@ export function recordingHost(host: Host, options: RecordingOptions = {}): Recor
   const recordedKind = kindOfFiles(inner);
   put({ format: FORMAT, version: VERSION, host: recordedKind, pageSize, arenaSize: arena.size, followed });
   const side = new RecordingSide(inner, followed, put);
-  return new RecordingHost(new TranscriptSeam({ kind: 'recording', recordedKind, pageSize, arena, side, recorded: inner }), lines);
+  return new RecordingHost(
+    new TranscriptSeam({ kind: 'recording', recordedKind, pageSize, arena, side, recorded: inner }),
+    lines,
+  );
 }
 
 export interface ReplayOptions {

@@ -43,7 +43,7 @@ const isNothing = (value: Json | undefined): boolean =>
 const ZEROS = /^00\*\d+$/;
 const unlessEmpty = (fields: Fields): Fields | undefined => (Object.keys(fields).length === 0 ? undefined : fields);
 
-/** Fields that are 0 are left out, and the size where it is what the struct has: so files stay small. */
+/** Fields that are 0 are left out (as results are that are 0), and the size where it is what the struct has: so files stay small. */
 function told(name: string, fields: Fields): Fields {
   const size = SIZES.get(name);
   return Object.fromEntries(
@@ -200,7 +200,7 @@ class Case {
   }
 
   text(): string[] {
-    return this.#lines.map((line) => JSON.stringify(line));
+    return this.#lines.map((line) => JSON.stringify(line.result === 0 ? { ...line, result: undefined } : line));
   }
 }
 

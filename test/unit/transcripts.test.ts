@@ -60,6 +60,7 @@ describe('what cases are compared by', () => {
 
   it('finds another errno, another field, another order, and a call more', () => {
     differ([map({})], [map({}, {}, 'EEXIST')]);
+    differ([map({})], [map({}, {}, 1)]);
     differ([map({})], [map({ iova: '0x2000000' })]);
     differ([map({}), unmap('0x1000000')], [unmap('0x1000000'), map({})]);
     differ([map({})], [map({}), map({})]);
