@@ -250,6 +250,20 @@ describe('replay', () => {
     assert.match(message, /^short\.jsonl:2: /);
     assert.throws(() => host.finish(), { message });
   });
+  it('lets a program clean up after a difference', async () => {
+    const host = replayHost((await record(short)).transcript);
+    const iommufd = host.openIommufd();
+    const ioas = iommufd.allocIoas();
+    assert.equal(
+      codeOf(() => host.createEventfd()),
+      'ERR_IOMMUFD_REPLAY',
+    );
+    ioas.unmapAll();
+    ioas.destroy();
+    iommufd.close();
+    assert.throws(() => host.finish(), { code: 'ERR_IOMMUFD_REPLAY' });
+  });
+
   it('refuses what is no transcript of this version', async () => {
     const { transcript } = await record(short);
     const [header = '', ...rest] = transcript.split('\n');
