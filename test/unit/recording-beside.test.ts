@@ -19,6 +19,12 @@ function guest(host: Host) {
   return { iommufd, nic, device, ioas, parent, ram };
 }
 
+function end({ iommufd, nic, ram }: ReturnType<typeof guest>): void {
+  nic.close();
+  iommufd.close();
+  ram.free();
+}
+
 describe('a recorded host and the one behind it', () => {
   it('shows its devices and hardware queues to the emulated host', () => {
     const [emulated, other] = [createEmulatedHost(), createEmulatedHost()];
@@ -39,9 +45,10 @@ describe('a recorded host and the one behind it', () => {
   it('is nothing that an emulated host knows when it is a replay', () => {
     const emulated = createEmulatedHost();
     const recorded = recordingHost(emulated);
-    guest(recorded);
-    const { device } = guest(replayHost(recorded.transcript()));
-    assert.throws(() => emulated.deviceOf(device), FOREIGN);
+    end(guest(recorded));
+    const replayed = guest(replayHost(recorded.transcript()));
+    assert.throws(() => emulated.deviceOf(replayed.device), FOREIGN);
+    end(replayed);
   });
 
   it('hands over to one that is not recorded, and takes over from it', () => {

@@ -250,8 +250,12 @@ describe('replay', () => {
     assert.match(message, /^short\.jsonl:2: /);
     assert.throws(() => host.finish(), { message });
   });
-  it('lets a program clean up after a difference', async () => {
-    const host = replayHost((await record(short)).transcript);
+  it('lets a program clean up after a difference', () => {
+    const recorded = recordingHost(machine());
+    const made = recorded.openIommufd();
+    made.allocIoas();
+    made.close();
+    const host = replayHost(recorded.transcript());
     const iommufd = host.openIommufd();
     const ioas = iommufd.allocIoas();
     assert.equal(
