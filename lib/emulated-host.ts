@@ -7,6 +7,7 @@ import type { ModelFunction } from './emulated/hardware/pci/function.js';
 import { MACHINES, type MachineName } from './emulated/hardware/platforms.js';
 import type { HwQueueControl } from './emulated/hardware/tegra241/queue-control.js';
 import { inspectMachine, type MachineState } from './emulated/inspect.js';
+import { LINUXES, type Linux } from './emulated/kernel/kernel.js';
 import { Machine, type PluggedDevice } from './emulated/machine.js';
 import { PAGE_SIZE } from './emulated/memory/backing.js';
 import { checkOptions, oneOf, toBoolean, toSize, type U64 } from './host/arguments.js';
@@ -63,7 +64,12 @@ export interface EmulatedHostOptions {
     /** Whether the process has CAP_IPC_LOCK, CAP_SYS_RESOURCE and CAP_SYS_RAWIO; true if left out. */
     readonly privileged?: boolean;
   };
-  /** `linux` (7.3), or `vqueue-v3`: hardware queues as the patches of May 2025 had them, before Linux took them. */
+  /**
+   * Which Linux the kernel is: '7.3' if left out. '6.12' has no calls, flags and features that came later (docs/kernels.md),
+   * and answers as that kernel does: for tests of what a program does without them.
+   */
+  readonly linux?: Linux;
+  /** `linux` (the one above), or `vqueue-v3`: hardware queues as the patches of May 2025 had them, before Linux took them. */
   readonly uapi?: 'linux' | 'vqueue-v3';
 }
 
@@ -88,7 +94,7 @@ function hugePageSize(size: number): number {
 }
 
 function makeMachine(options: EmulatedHostOptions): Machine {
-  checkOptions(options, ['machine', 'devices', 'memory', 'limits', 'uapi']);
+  checkOptions(options, ['machine', 'devices', 'memory', 'limits', 'linux', 'uapi']);
   const { machine = 'tegra241-cmdqv', devices = [{ address: '0000:01:00.0' }], memory = {}, limits = {} } = options;
   if (!Array.isArray(devices)) throw invalidType('devices', 'an array', devices);
   checkOptions(memory, ['size', 'scatter', 'hugePageSizes'], 'memory');
@@ -112,6 +118,7 @@ function makeMachine(options: EmulatedHostOptions): Machine {
       sysRawio: privileged,
       lockedPages: Math.floor(toSize(limits.lockedMemory ?? 8 * 2 ** 20, 'lockedMemory') / PAGE_SIZE),
     },
+    linux: oneOf(options.linux ?? '7.3', LINUXES, 'linux'),
     dialect: oneOf(options.uapi ?? 'linux', ['linux', 'vqueue-v3'], 'uapi'),
   });
 }

@@ -75,12 +75,12 @@ export function recordingHost(host: Host, options: RecordingOptions = {}): Recor
   const lines: string[] = [];
   const write = options.write ?? ((line: string) => lines.push(line));
   const put = (line: Line | Header) => write(`${lineText(line)}\n`);
-  const { arena, pageSize } = inner;
+  const { arena, release, pageSize } = inner;
   const recordedKind = kindOfFiles(inner);
-  put({ format: FORMAT, version: VERSION, host: recordedKind, pageSize, arenaSize: arena.size, followed });
+  put({ format: FORMAT, version: VERSION, host: recordedKind, release, pageSize, arenaSize: arena.size, followed });
   const side = new RecordingSide(inner, followed, put);
   return new RecordingHost(
-    new TranscriptSeam({ kind: 'recording', recordedKind, pageSize, arena, side, recorded: inner }),
+    new TranscriptSeam({ kind: 'recording', recordedKind, release, pageSize, arena, side, recorded: inner }),
     lines,
   );
 }
@@ -103,6 +103,6 @@ export function replayHost(transcript: string, options: ReplayOptions = {}): Rep
   if (typeof name !== 'string') throw invalidType('name', 'a string', name);
   const side = new ReplaySide(transcript, name);
   const { arena } = side;
-  const { pageSize, host: recordedKind } = side.script.header;
-  return new ReplayHost(new TranscriptSeam({ kind: 'replay', recordedKind, pageSize, arena, side }), side);
+  const { release, pageSize, host: recordedKind } = side.script.header;
+  return new ReplayHost(new TranscriptSeam({ kind: 'replay', recordedKind, release, pageSize, arena, side }), side);
 }

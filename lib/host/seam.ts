@@ -85,6 +85,8 @@ export interface Seam {
   readonly kind: HostKind;
   /** What is recorded, or was: whose files they are. */
   readonly recordedKind?: HostKind;
+  /** What `uname -r` says of the kernel; '' where that is not known. */
+  readonly release: string;
   readonly pageSize: number;
   readonly arena: Arena;
 

@@ -20,6 +20,7 @@ const MAPS = new Set(['IOMMU_IOAS_MAP', 'IOMMU_IOAS_MAP_FILE', 'VFIO_IOMMU_MAP_D
 
 export interface SeamParts {
   readonly kind: HostKind;
+  readonly release: string;
   readonly pageSize: number;
   readonly arena: Arena;
   readonly side: Side;
@@ -35,6 +36,7 @@ export function answeringSeam(seam: Seam): Seam {
 
 export class TranscriptSeam implements Seam {
   readonly kind: HostKind;
+  readonly release: string;
   readonly pageSize: number;
   readonly arena: Arena;
   readonly recordedKind: HostKind;
@@ -42,10 +44,11 @@ export class TranscriptSeam implements Seam {
   readonly #side: Side;
   readonly #regions = new Map<string, { readonly region: TranscriptRegion; readonly isForeign: boolean }>();
 
-  constructor({ kind, recordedKind, pageSize, arena, side, recorded }: SeamParts) {
+  constructor({ kind, recordedKind, release, pageSize, arena, side, recorded }: SeamParts) {
     this.kind = kind;
     this.recordedKind = recordedKind;
     this.recorded = recorded;
+    this.release = release;
     this.pageSize = pageSize;
     this.arena = arena;
     this.#side = side;

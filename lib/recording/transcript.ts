@@ -28,6 +28,8 @@ export interface Header {
   readonly version: typeof VERSION;
   /** What was recorded: 'kernel' or 'emulated'. */
   readonly host: HostKind;
+  /** Which kernel, as `uname -r` names it; '' in transcripts from before this was told. */
+  readonly release: string;
   readonly pageSize: number;
   /** Whether arguments fit decides which calls are made: so the replay's arena has the same size. */
   readonly arenaSize: number;
@@ -95,11 +97,11 @@ function checkHeader(line: Line | undefined): Header {
   if (line.version !== VERSION) {
     throw notATranscript(`it has version ${JSON.stringify(line.version)}, this library knows version ${VERSION}`);
   }
-  const { host, pageSize, arenaSize, followed } = line;
+  const { host, release = '', pageSize, arenaSize, followed } = line;
   const kind = KINDS.find((known) => known === host);
-  const isWhole = isSize(pageSize) && isSize(arenaSize) && typeof followed === 'number';
+  const isWhole = typeof release === 'string' && isSize(pageSize) && isSize(arenaSize) && typeof followed === 'number';
   if (!isWhole || kind === undefined) throw notATranscript('its header is not complete');
-  return { format: FORMAT, version: VERSION, host: kind, pageSize, arenaSize, followed };
+  return { format: FORMAT, version: VERSION, host: kind, release, pageSize, arenaSize, followed };
 }
 
 export interface Transcript {

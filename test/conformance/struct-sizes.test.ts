@@ -177,7 +177,7 @@ conformance('struct-sizes', (test) => {
   });
 
   test('bad-pointer', 'a struct at an address that is not mapped is EFAULT', (t) => {
-    for (const op of iommufdIoctls) {
+    for (const op of iommufdIoctls.filter((one) => t.has(one))) {
       assert.equal(errnoName(t.rig.seam.ioctlValue(t.iommufd.fd, op.request, 0)), 'EFAULT', op.name);
     }
   });

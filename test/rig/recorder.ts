@@ -29,7 +29,7 @@ const UNSHARED = /^(fd|user_va|iommufd|out_phys|out_\w*fd|data_fd)$/;
 /** By its sub-operation, how the mock's command is laid out. */
 const TEST_LAYOUTS = new Map<number, Layout<Fields>>();
 for (const layout of Object.values(mock)) {
-  if (!('fields' in layout) || !layout.name.startsWith('iommu_test_cmd.')) continue;
+  if (typeof layout !== 'object' || !('fields' in layout) || !layout.name.startsWith('iommu_test_cmd.')) continue;
   const op = Object.entries(mock.iommu_test_op.values).find(([name]) => layout.doc.startsWith(`${name.slice(14)}:`));
   if (op !== undefined) TEST_LAYOUTS.set(op[1], layout as unknown as Layout<Fields>);
 }

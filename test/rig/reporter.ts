@@ -16,9 +16,12 @@ export default class Reporter extends Mocha.reporters.Spec {
     if (file === undefined) return;
     const note = (outcome: string) => (test: Mocha.Test, error?: unknown) => {
       const message = error instanceof Error ? error.message : undefined;
-      const calls: unknown = 'calls' in test ? test.calls : undefined;
-      const compareCalls: unknown = 'compareCalls' in test ? test.compareCalls : undefined;
-      appendFileSync(file, `${JSON.stringify({ title: test.title, outcome, message, calls, compareCalls })}\n`);
+      const about = {
+        calls: 'calls' in test ? test.calls : undefined,
+        compareCalls: 'compareCalls' in test ? test.compareCalls : undefined,
+        lacking: 'lacking' in test ? test.lacking : undefined,
+      };
+      appendFileSync(file, `${JSON.stringify({ title: test.title, outcome, message, ...about })}\n`);
     };
     runner.on('pass', note('passed'));
     runner.on('fail', note('failed'));

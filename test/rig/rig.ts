@@ -1,17 +1,22 @@
 // What the conformance suite runs on: a host with mock devices, and what it can do. Which one is decided once per
 // process by IOMMUFD_RIG (the emulated host if it is not set); the suite does not know.
 
-import { createEmulatedHost, type EmulatedHost } from '../../lib/emulated-host.js';
+import { createEmulatedHost, type EmulatedHost, type EmulatedHostOptions } from '../../lib/emulated-host.js';
 import { loadNative } from '../../lib/host/native.js';
 import { setDefaultHost } from '../../lib/host-object.js';
 import { openHost } from '../../lib/index.js';
 import type { Line } from '../../lib/recording/transcript.js';
+import { isOlder } from '../../lib/uapi/releases.js';
 import { type Host, hostSeam, type Seam } from '../../lib/unsafe.js';
 
 /** Things that not every rig can do. */
 export type Capability =
   /** A device without an IOMMU is there (VFIO noiommu mode). */
   | 'noiommu-device'
+  /** A kernel from before Linux 6.13: this one, or an emulated one that a case makes for itself. */
+  | 'older-kernel'
+  /** The mock has more than one format of page tables, and driver data tells which. */
+  | 'mock-formats'
   /** Huge pages are reserved. */
   | 'huge-pages'
   /** Files of the host are files of this process: Node can open them too. */
@@ -45,6 +50,18 @@ function noiommuDevice(seam: Seam): string | undefined {
   return typeof device === 'string' ? device.split('/').at(-1) : undefined;
 }
 
+function lacksNoiommuDevice(seam: Seam): string | undefined {
+  if (noiommuDevice(seam) !== undefined) return undefined;
+  // Before that they have no nodes (vfio/vfio.h).
+  if (isOlder(seam.release, '7.3')) return 'VFIO gives nodes to devices without an IOMMU since Linux 7.3';
+  return 'no device without an IOMMU is bound to vfio-pci';
+}
+
+/** The mock cannot be asked: what it does with driver data is its private interface. */
+function lacksFormats({ release }: Seam): string | undefined {
+  return isOlder(release, '6.13') ? 'the mock of this kernel has one format of page tables' : undefined;
+}
+
 /** The real kernel: needs CONFIG_IOMMUFD_TEST. */
 function kernelRig(): Rig {
   const host = openHost({ kind: 'kernel' });
@@ -57,7 +74,11 @@ function kernelRig(): Rig {
     lacks: (capability) => {
       switch (capability) {
         case 'noiommu-device':
-          return noiommuDevice(seam) === undefined ? 'no device without an IOMMU is bound to vfio-pci' : undefined;
+          return lacksNoiommuDevice(seam);
+        case 'mock-formats':
+          return lacksFormats(seam);
+        case 'older-kernel':
+          return isOlder(seam.release, '6.13') ? undefined : 'this kernel has all of it';
         case 'huge-pages':
           return seam.readText('/proc/sys/vm/nr_hugepages') === '0\n' ? 'no huge pages are reserved' : undefined;
         case 'emulated':
@@ -71,10 +92,20 @@ function kernelRig(): Rig {
   };
 }
 
+export type Linux = NonNullable<EmulatedHostOptions['linux']>;
+
+/** Which Linux the emulated host is: IOMMUFD_LINUX, the newest if that is not set. */
+export function emulatedLinux(): Linux {
+  const { IOMMUFD_LINUX: name = '7.3' } = process.env;
+  if (name === '7.3' || name === '6.12') return name;
+  throw new Error(`IOMMUFD_LINUX must be 7.3 or 6.12, not ${name}`);
+}
+
 /** The emulated host, with the kernel's mock as its machine. */
 function mockRig(): Rig {
   const emulated = createEmulatedHost({
     machine: 'selftest',
+    linux: emulatedLinux(),
     devices: [{ address: '0000:00:05.0', iommu: false, model: 'edu' }],
     memory: { hugePageSizes: [2 << 20] },
   });
@@ -95,6 +126,10 @@ export function emulatedRig(emulated: EmulatedHost): Rig {
       switch (capability) {
         case 'own-files':
           return 'files of the emulated host are known inside of it only';
+        case 'noiommu-device':
+          return lacksNoiommuDevice(seam);
+        case 'mock-formats':
+          return lacksFormats(seam);
         default:
           return undefined;
       }

@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict';
 import type { DmaMemory, Iommufd, MemoryOptions } from '../../lib/index.js';
 import { errnoName, type Fields, type Input, IOMMU_DESTROY, type Ioctl, type Values } from '../../lib/uapi/index.js';
-import { type Attachments, type Port, tryCall } from '../../lib/unsafe.js';
+import { isOlder } from '../../lib/uapi/releases.js';
+import { type Attachments, type Port, tryCall, type Unsupported, unsupported } from '../../lib/unsafe.js';
 import { comparable, contentOf } from './comparable.js';
+import { Lacking, lackingIn, tellLacking } from './lacking.js';
 import { MockDevice, type MockDeviceOptions } from './mock.js';
 import { recordedRig } from './recorded-rig.js';
 import { type Capability, type Rig, rig } from './rig.js';
@@ -81,7 +83,7 @@ export class Bench {
   /** An ioctl past the objects, on this case's iommufd or another fd. */
   ioctl<F extends Fields>(op: Ioctl<F>, input: Input<F>, attachments?: Attachments, fd = this.iommufd.fd): Answer<F> {
     const { result, out } = tryCall(portOf(this, fd), op, input, attachments);
-    return { code: codeOf(result), out };
+    return this.#answer(op, input, result, out);
   }
 
   /** An ioctl whose struct has another length than the layout says, and bytes behind it. */
@@ -97,7 +99,29 @@ export class Bench {
     const result = seam.ioctl(fd, op.request, at);
     const out = op.layout.decode(arena.view, at);
     arena.release(mark);
-    return { code: codeOf(result), out };
+    return this.#answer(op, input, result, out);
+  }
+
+  /** Whether this case's kernel has a call. */
+  has({ name }: Ioctl): boolean {
+    return this.iommufd.probe().some((call) => call.name === name && call.supported);
+  }
+  /** Makes the case pending where its kernel lacks a call: before it makes what it could not undo then. */
+  needs(op: Ioctl): void {
+    const { name: what, since } = op;
+    if (!this.has(op)) throw new Lacking({ what, since, running: this.rig.seam.release });
+  }
+  /** Whether this case's kernel is this Linux: for what that one is known to do otherwise. */
+  onLinux(release: '6.12'): boolean {
+    const { release: running } = this.rig.seam;
+    return !isOlder(running, release) && !isOlder(release, running);
+  }
+
+  #answer<F extends Fields>(op: Ioctl<F>, args: Input<F>, result: number, out: Values<F>): Answer<F> {
+    const code = codeOf(result);
+    const lacking = unsupported(this.rig.seam.release, { syscall: op.name, code, args });
+    if (lacking !== undefined) throw new Lacking(lacking);
+    return { code, out };
   }
 
   /** IOMMU_DESTROY past the objects: 'ok' or the errno's name. */
@@ -194,17 +218,24 @@ export function declareCases<R extends Rig, B extends Bench>(
         const { rig: recorded, lines } = recordedRig(theRig);
         const bench = subject.bench(recorded);
         const before = theRig.census();
+        let lacking: Unsupported | undefined;
         try {
           await subject.run(bench);
         } catch (failure) {
-          bench.finishAfter(failure);
+          lacking = lackingIn(failure);
+          if (lacking === undefined) bench.finishAfter(failure);
         }
         bench.finish();
-        assert.deepEqual(theRig.census(), before, 'the case left something behind');
-        const calls = subject.compareCalls ? comparable(lines) : [];
+        const { compareCalls, lane } = subject;
+        const calls = compareCalls ? comparable(lines) : [];
         // For the reporter: what lanes are compared by.
-        Object.assign(this.test ?? {}, { calls, compareCalls: subject.compareCalls });
-        if (areHeld()) Object.assign(this.test ?? {}, { held: hold(subject.lane, `${group}/${id}`, calls) });
+        Object.assign(this.test ?? {}, { calls, compareCalls, lacking });
+        if (lacking !== undefined) {
+          if (this.test) this.test.title += ` [${tellLacking(lacking)}]`;
+          this.skip();
+        }
+        assert.deepEqual(theRig.census(), before, 'the case left something behind');
+        if (areHeld(theRig.seam)) Object.assign(this.test ?? {}, { held: hold(lane, `${group}/${id}`, calls) });
       });
     });
   });
@@ -228,11 +259,15 @@ export function conformance(group: string, declare: (test: Group) => void): void
   });
 }
 
-/** Asserts that work is refused by the kernel with this errno, and answers the error. */
+/**
+ * Asserts that work is refused by the kernel with this errno, and answers the error. A kernel that is too old for it all
+ * makes the case pending, whatever was expected.
+ */
 export function refused(code: string, work: () => unknown): Error & { readonly code: string } {
   try {
     work();
   } catch (error) {
+    if (lackingIn(error) !== undefined) throw error;
     assert(error instanceof Error && 'code' in error && typeof error.code === 'string', `not a refusal: ${error}`);
     assert.equal(error.code, code, error.message);
     return Object.assign(error, { code: error.code });

@@ -9,7 +9,7 @@ export const TEST_REQUEST = `0x${mock.IOMMU_TEST_CMD.request.toString(16)}`;
 /** By its sub-operation, how the command is laid out. */
 const LAYOUTS = new Map<number, Layout<Fields>>();
 for (const layout of Object.values(mock)) {
-  if (!('fields' in layout) || !layout.name.startsWith('iommu_test_cmd.')) continue;
+  if (typeof layout !== 'object' || !('fields' in layout) || !layout.name.startsWith('iommu_test_cmd.')) continue;
   const op = Object.entries(mock.iommu_test_op.values).find(([name]) => layout.doc.startsWith(`${name.slice(14)}:`));
   if (op !== undefined) LAYOUTS.set(op[1], layout as unknown as Layout<Fields>);
 }

@@ -1,6 +1,16 @@
 // What a VMM may do, at random: one line each of what there is to it.
 import { mock } from '../../lib/emulated-host.js';
-import type { Device, FaultQueue, HwptNested, HwptPaging, HwQueue, Ioas, Veventq, Viommu } from '../../lib/index.js';
+import {
+  type Device,
+  type FaultQueue,
+  type HwptNested,
+  type HwptPaging,
+  type HwQueue,
+  type Ioas,
+  IommufdError,
+  type Veventq,
+  type Viommu,
+} from '../../lib/index.js';
 import { FORGET_ASID, GuestQueue, GuestTables, SYNC } from '../rig/vqueue-guest.js';
 import { VtdTables } from '../rig/vtd-tables.js';
 import { dma, dmaThatWaits } from './soak-dma.js';
@@ -16,7 +26,7 @@ import {
   reset,
   returnDevice,
 } from './soak-operations-vfio.js';
-import { PAGE, type Ram } from './soak-places.js';
+import { PAGE, type Placed, type Ram } from './soak-places.js';
 
 /** Where memory is mapped: some of these overlap. */
 const IOVAS = [0x4000_0000n, 0x4010_0000n, 0x4020_0000n, 0x4008_0000n, 0x4018_0000n] as const;
@@ -82,9 +92,28 @@ const unmap: Operation = (life) => {
 const unmapAll: Operation = (life) => {
   const ioas = life.object<Ioas>('ioas');
   if (ioas === undefined) return;
-  ioas.unmapAll();
-  life.places.of(ioas).length = 0;
+  const placed = life.places.of(ioas);
+  try {
+    ioas.unmapAll();
+    placed.length = 0;
+  } catch (error) {
+    // What lies before the pages that something uses is gone: each tells for itself.
+    const left = placed.filter((one) => isInUse(ioas, one));
+    placed.splice(0, placed.length, ...left);
+    throw error;
+  }
 };
+/** Whether a mapping is there and stays; one that is merely there goes. */
+function isInUse(ioas: Ioas, { iova, length }: Placed): boolean {
+  try {
+    ioas.unmap(iova, length);
+    return false;
+  } catch (error) {
+    if (error instanceof IommufdError && (error.code === 'EBUSY' || error.code === 'ENOENT'))
+      return error.code === 'EBUSY';
+    throw error;
+  }
+}
 const copy: Operation = (life) => {
   const to = life.object<Ioas>('ioas');
   if (to === undefined) return;

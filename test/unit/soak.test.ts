@@ -10,7 +10,7 @@ const MACHINES: readonly MachineName[] = ['selftest', 'arm-smmuv3', 'tegra241-cm
 const SECONDS = Number(process.env.IOMMUFD_SOAK ?? 3);
 const OPERATIONS = 1000;
 /** A life that a seed stands for; time says how many of them there are. */
-const FIRST = Number(process.env.IOMMUFD_SOAK_SEED ?? 1);
+const FIRST = Number(process.env.IOMMUFD_SOAK_SEED ?? Date.now() % 1_000_000);
 
 interface Tally {
   lives: number;

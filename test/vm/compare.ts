@@ -8,6 +8,8 @@ export interface CaseResult {
   readonly calls?: readonly string[];
   /** Whether lanes are compared by its calls. */
   readonly compareCalls?: boolean;
+  /** What its kernel is too old for. */
+  readonly lacking?: { readonly what: string; readonly since: string };
 }
 
 export interface Comparison {
@@ -52,6 +54,16 @@ function difference(names: readonly [string, string], one: CaseResult, other: Ca
   );
 }
 
+/**
+ * Cases that met something their kernel is too old for: '' where both met the same, what differs where they did not, and
+ * undefined where neither met any.
+ */
+function lackDifference(names: readonly [string, string], one: CaseResult, other: CaseResult): string | undefined {
+  if (one.lacking === undefined && other.lacking === undefined) return undefined;
+  const told = ({ lacking, outcome }: CaseResult) => (lacking ? `lacks ${lacking.what} (${lacking.since})` : outcome);
+  return told(one) === told(other) ? '' : `  ${names[0]}: ${told(one)}\n  ${names[1]}: ${told(other)}`;
+}
+
 /** Compares what two lanes answered. */
 export function compare(
   names: readonly [string, string],
@@ -65,6 +77,12 @@ export function compare(
     const other = right.get(id);
     if (other === undefined) {
       differences.push(`${id}\n  ${names[1]} did not run it`);
+      continue;
+    }
+    const lacks = lackDifference(names, one, other);
+    if (lacks !== undefined) {
+      compared++;
+      if (lacks !== '') differences.push(`${id}\n${lacks}`);
       continue;
     }
     const skipped = [one, other].find(({ outcome }) => outcome === 'skipped');

@@ -3,10 +3,11 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { RECORDED } from '../rig/transcripts.js';
 import { checkout, compiled } from './checkout.js';
 import { parseResults } from './compare.js';
 import { type MachineName, setUp } from './hardware.js';
-import { kernelImage } from './kernel.js';
+import { kernelImage, LINUXES, type Linux } from './kernel.js';
 import { boot, complaints } from './machine.js';
 import { architectureOf } from './platform.js';
 import { record } from './record.js';
@@ -17,6 +18,7 @@ const USAGE = `options:
   --machine NAME     only this machine. mock: the kernel's mock IOMMU, and QEMU's edu device at 0000:00:05.0 without one,
                      for test/conformance; vtd: edu and others behind an Intel IOMMU, for test/vfio; smmuv3: arm64, edu
                      behind an SMMUv3, for test/smmuv3. mock and vtd, one after the other, if none is named
+  --linux RELEASE    7.3 (if left out) or 6.12
   --grep TEXT        run only cases whose name contains TEXT; none is an error
   --results FILE     write a line of JSON a case there
   --record           write what the cases asked and were answered to test/transcripts, in place of holding them against it
@@ -31,6 +33,7 @@ function options() {
       options: {
         kernel: { type: 'string' },
         machine: { type: 'string' },
+        linux: { type: 'string', default: '7.3' },
         grep: { type: 'string' },
         results: { type: 'string' },
         record: { type: 'boolean', default: false },
@@ -57,7 +60,10 @@ function machines(name: string | undefined): readonly MachineName[] {
   process.exit(2);
 }
 
+type Values = ReturnType<typeof options>['values'];
+
 interface Lane {
+  readonly linux: Linux;
   readonly kernel: string;
   readonly timeoutSeconds: number;
   readonly iort?: Uint8Array;
@@ -76,8 +82,18 @@ async function readIort(lane: Lane): Promise<Uint8Array> {
   return Buffer.from(table, 'hex');
 }
 
-async function laneOf(machine: MachineName, kernel: string | undefined, timeoutSeconds: number): Promise<Lane> {
-  const lane = { kernel: kernel ?? kernelImage(checkout, architectureOf(machine)), timeoutSeconds };
+function linuxOf(name: string): Linux {
+  const linux = (Object.keys(LINUXES) as Linux[]).find((one) => one === name);
+  if (linux !== undefined) return linux;
+  console.error(`--linux must be ${Object.keys(LINUXES).join(' or ')}, not ${name}\n${USAGE}`);
+  process.exit(2);
+}
+
+async function laneOf(machine: MachineName, values: Values): Promise<Lane> {
+  const linux = linuxOf(values.linux);
+  const timeoutSeconds = Number(values.timeout);
+  const kernel = values.kernel ?? kernelImage(checkout, architectureOf(machine), linux);
+  const lane = { linux, kernel, timeoutSeconds };
   return architectureOf(machine) === 'arm64' ? { ...lane, iort: await readIort(lane) } : lane;
 }
 
@@ -112,7 +128,7 @@ async function runIn(machine: MachineName, command: string, lane: Lane): Promise
 }
 
 /** Runs the suites of these machines, one after the other; answers whether all went well. */
-async function runSuites(names: readonly MachineName[], lane: Lane, values: ReturnType<typeof options>['values']) {
+async function runSuites(names: readonly MachineName[], lane: Lane, values: Values) {
   let allWell = true;
   let all = '';
   for (const machine of names) {
@@ -120,7 +136,7 @@ async function runSuites(names: readonly MachineName[], lane: Lane, values: Retu
     const choice: Choice = { machine, grep, mayBeEmpty: grep !== undefined && names.length > 1, held: !values.record };
     const { well, results } = await runIn(machine, suiteCommand(choice), lane);
     if (values.record) record(machine, parseResults(results), grep === undefined);
-    const agrees = !values.compare || compareWithEmulated(results, choice);
+    const agrees = !values.compare || compareWithEmulated(results, choice, lane.linux);
     allWell = allWell && well && agrees;
     all += results;
   }
@@ -133,7 +149,11 @@ async function runSuites(names: readonly MachineName[], lane: Lane, values: Retu
 async function main(): Promise<number> {
   const { values, positionals } = options();
   const names = machines(values.machine);
-  const lane = await laneOf(names[0] ?? 'mock', values.kernel, Number(values.timeout));
+  if (values.record && values.linux !== RECORDED) {
+    console.error(`--record is for Linux ${RECORDED}: transcripts are of that one`);
+    return 2;
+  }
+  const lane = await laneOf(names[0] ?? 'mock', values);
   if (values.program === undefined) return (await runSuites(names, lane, values)) ? 0 : 1;
   const program = ['node', values.program, ...positionals];
   return (await runProgram(names.length === 1 ? (names[0] ?? 'mock') : 'mock', program, lane, values.transcript))

@@ -53,13 +53,14 @@ const rows: readonly (readonly [Ioctl, Handler])[] = [
   [uapi.IOMMU_IOAS_NOIOMMU_GET_PA, ioasNoiommuGetPa],
 ];
 
-const byNumber: (ExtraIoctl | undefined)[] = [];
-for (const [{ request, layout, minSize }, run] of rows) {
-  byNumber[request - FIRST] = { request, size: layout.size, minSize, run };
+const byNumber: ((ExtraIoctl & { readonly since: string }) | undefined)[] = [];
+for (const [{ request, layout, minSize, since }, run] of rows) {
+  byNumber[request - FIRST] = { request, size: layout.size, minSize, since, run };
 }
 
 export function findIoctl(kernel: Kernel, request: number): ExtraIoctl | undefined {
   const { testCommand } = kernel;
   if (testCommand !== undefined && testCommand.request === request) return testCommand;
-  return byNumber[request - FIRST];
+  const op = byNumber[request - FIRST];
+  return op === undefined || kernel.has(op.since) ? op : undefined;
 }

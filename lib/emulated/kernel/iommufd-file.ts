@@ -1,5 +1,6 @@
 // /dev/iommu, opened: the ids, and where ioctls and mmap(2) arrive.
 import { ERRNO } from '../../uapi/errno.js';
+import { IOMMU_HW_QUEUE_ALLOC } from '../../uapi/iommufd-ioctls.js';
 import { PAGE_SIZE } from '../memory/backing.js';
 import { Command } from './command.js';
 import { type ArgumentMemory, argumentMemory, type MmioMapping, OpenFile } from './file.js';
@@ -86,6 +87,8 @@ export class IommufdFile extends OpenFile {
   }
 
   override mmap(offset: number, length: number): MmioMapping | number {
+    // Before that there is nothing to map.
+    if (!this.context.kernel.has(IOMMU_HW_QUEUE_ALLOC.since)) return -ERRNO.ENODEV;
     return this.context.mmaps.map(offset, length, this);
   }
 

@@ -9,7 +9,7 @@ import { makeDevice, replaceDomain } from './test-devices.js';
 import { markDirty } from './test-dirty.js';
 import { triggerIopf, triggerVevent } from './test-events.js';
 import { pasidAttach, pasidCheck, pasidDetach, pasidReplace } from './test-pasid.js';
-import { iommu_test_cmd, iommu_test_op } from './uapi.js';
+import { IOMMU_TEST_CMD, iommu_test_cmd, iommu_test_op, testOpSince } from './uapi.js';
 
 type Operation = (command: Command, machine: SelftestMachine) => number;
 
@@ -39,7 +39,14 @@ const operations: { readonly [op: number]: Operation } = {
   [OP.IOMMU_TEST_OP_PASID_CHECK_HWPT]: pasidCheck,
 };
 
+/** Since when an operation is known. */
+const since: ReadonlyMap<number, string> = new Map(
+  Object.entries(testOpSince).map(([name, release]) => [OP[name as keyof typeof OP], release]),
+);
+
 export function testCommand(machine: SelftestMachine, command: Command): number {
-  const operation = operations[command.get(iommu_test_cmd.at.op)];
-  return operation === undefined ? -ERRNO.EOPNOTSUPP : operation(command, machine);
+  const op = command.get(iommu_test_cmd.at.op);
+  const operation = operations[op];
+  const isKnown = machine.kernel.has(since.get(op) ?? IOMMU_TEST_CMD.since);
+  return operation === undefined || !isKnown ? -ERRNO.EOPNOTSUPP : operation(command, machine);
 }
