@@ -59,6 +59,7 @@ export interface PluggedDevice {
 /** The device number of /dev/iommu on Linux. */
 const MISC_MAJOR = 10;
 const IOMMU_MINOR = 124;
+const VFIO_MINOR = 196;
 
 export class Machine {
   readonly physical: PhysicalMemory;
@@ -103,12 +104,20 @@ export class Machine {
     filesystem.addNode('/dev/iommu', {
       major: MISC_MAJOR,
       minor: IOMMU_MINOR,
-      open: () => {
-        const file = new IommufdFile(this.kernel, this.process, (closed) => this.iommufds.delete(closed));
-        this.iommufds.add(file);
-        return file;
-      },
+      open: () => this.#openIommufd('user'),
     });
+    // As with CONFIG_IOMMUFD_VFIO_CONTAINER: a container is an iommufd that charges as VFIO did.
+    filesystem.addNode('/dev/vfio/vfio', {
+      major: MISC_MAJOR,
+      minor: VFIO_MINOR,
+      open: () => this.#openIommufd('mm'),
+    });
+  }
+  #openIommufd(charged: 'user' | 'mm'): OpenFile {
+    const file = new IommufdFile(this.kernel, this.process, (closed) => this.iommufds.delete(closed));
+    file.context.accountMode = charged;
+    this.iommufds.add(file);
+    return file;
   }
 
   #plugAll(devices: readonly DeviceSpec[]): PluggedDevice[] {
@@ -190,6 +199,11 @@ export class Machine {
     addVfioEntry(this.#filesystem, entry);
     if (fn !== undefined && driver !== undefined) this.#drivers.set(fn, driver);
     return true;
+  }
+
+  /** open(2) of a device node, or of what else is a file here. */
+  open(path: string): OpenFile | number {
+    return this.#filesystem.open(path);
   }
 
   deviceAt(name: string): PluggedDevice | undefined {

@@ -101,14 +101,18 @@ export function emulatedLinux(): Linux {
   throw new Error(`IOMMUFD_LINUX must be 7.3 or 6.12, not ${name}`);
 }
 
-/** The emulated host, with the kernel's mock as its machine. */
-function mockRig(): Rig {
-  const emulated = createEmulatedHost({
+/** A new emulated host, with the kernel's mock as its machine. */
+export function mockHost(): EmulatedHost {
+  return createEmulatedHost({
     machine: 'selftest',
     linux: emulatedLinux(),
     devices: [{ address: '0000:00:05.0', iommu: false, model: 'edu' }],
     memory: { hugePageSizes: [2 << 20] },
   });
+}
+
+function mockRig(): Rig {
+  const emulated = mockHost();
   // What `Iommufd.open` without a host finds.
   setDefaultHost(() => emulated);
   return emulatedRig(emulated);
