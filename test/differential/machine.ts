@@ -166,7 +166,7 @@ export class Machine {
     const out = layout.decode(arena.view, at);
     if (fdsIn(known, arena.view, at) !== before) this.note('  wrote a file');
     const tail = arena.bytes.subarray(at + layout.size, at + length);
-    if (Buffer.compare(tail, filled(behind).subarray(0, tail.length)) !== 0) this.note('  wrote behind');
+    if (Buffer.compare(tail, filled(behind).subarray(0, tail.length)) !== 0) this.note(`  wrote behind ${brief(tail)}`);
     arena.release(mark);
     return { result, out, buffers: this.#takeBuffers() };
   }
