@@ -53,10 +53,23 @@ type Name = (field: string, value: unknown) => string;
 
 function describeStruct(layout: Layout<Fields>, view: DataView, at: number, nameOf: Name): string {
   const values = layout.decode(view, at);
-  return Object.entries(layout.fields)
-    .filter(([name, field]) => field.kind !== 'ptr' && field.kind !== 'flex' && !UNSHARED.test(name))
-    .map(([name]) => `${name}=${nameOf(name, values[name])}`)
+  return toldFields(layout)
+    .map((name) => `${name}=${nameOf(name, values[name])}`)
     .join(' ');
+}
+
+const TOLD = new Map<Layout<Fields>, readonly string[]>();
+
+/** The fields that kernels share. */
+function toldFields(layout: Layout<Fields>): readonly string[] {
+  const known = TOLD.get(layout);
+  if (known !== undefined) return known;
+  const fields = Object.entries(layout.fields).filter(
+    ([name, field]) => field.kind !== 'ptr' && field.kind !== 'flex' && !UNSHARED.test(name),
+  );
+  const names = fields.map(([name]) => name);
+  TOLD.set(layout, names);
+  return names;
 }
 
 /** What an accesses' id is: the mock names accesses by their fds. */
