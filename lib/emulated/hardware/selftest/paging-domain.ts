@@ -35,12 +35,6 @@ const FORMATS: { readonly [type: number]: Format } = {
   },
 };
 
-/** The mock of Linux 6.12 has a table of its own, of small pages only. */
-const FORMAT_OF_6_12: Format = {
-  pageSizes: BigInt(MOCK.MOCK_PAGE_SIZE),
-  aperture: { start: BigInt(MOCK.MOCK_APERTURE_START), last: BigInt(MOCK.MOCK_APERTURE_LAST) },
-};
-
 export class SelftestPagingDomain extends PagingDomain implements MockDomain {
   readonly pageSizes: bigint;
   readonly aperture: Format['aperture'];
@@ -104,9 +98,8 @@ export function allocPagingDomain(
   const type = data === undefined ? TYPES.MOCK_IOMMUPT_DEFAULT : readType(data);
   if (type < 0) return type;
   if (!kernel.allocates()) return -ERRNO.ENOMEM;
-  const isOld = kernel.linux === '6.12';
-  const format = isOld ? FORMAT_OF_6_12 : FORMATS[type];
-  return format === undefined ? -ERRNO.EOPNOTSUPP : new SelftestPagingDomain(format, tracksDirty, !isOld);
+  const format = FORMATS[type];
+  return format === undefined ? -ERRNO.EOPNOTSUPP : new SelftestPagingDomain(format, tracksDirty, true);
 }
 
 /** Linux 6.12 has pages of one size, and large ones only for devices that ask for them. */
@@ -117,7 +110,7 @@ function allocOldDomain(
 ): SelftestPagingDomain | number {
   if (!kernel.allocates()) return -ERRNO.ENOMEM;
   const pageSizes = BigInt(MOCK.MOCK_PAGE_SIZE | (largePages ? MOCK.MOCK_HUGE_PAGE_SIZE : 0));
-  return new SelftestPagingDomain({ pageSizes, aperture: DEFAULT_APERTURE }, tracksDirty);
+  return new SelftestPagingDomain({ pageSizes, aperture: DEFAULT_APERTURE }, tracksDirty, false);
 }
 
 function readType(data: UserStruct): number {
