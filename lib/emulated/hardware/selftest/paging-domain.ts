@@ -45,11 +45,12 @@ export class SelftestPagingDomain extends PagingDomain implements MockDomain {
   constructor(
     format: Format,
     readonly tracksDirty: boolean,
+    readsWhileOff: boolean,
   ) {
     super();
     this.pageSizes = format.pageSizes;
     this.aperture = format.aperture;
-    this.dirty = tracksDirty ? new MockDirtyTracker(this) : undefined;
+    this.dirty = tracksDirty ? new MockDirtyTracker(this, readsWhileOff) : undefined;
   }
 
   get table(): this {
@@ -100,7 +101,7 @@ export function allocPagingDomain(
   if (type < 0) return type;
   if (!kernel.allocates()) return -ERRNO.ENOMEM;
   const format = FORMATS[type];
-  return format === undefined ? -ERRNO.EOPNOTSUPP : new SelftestPagingDomain(format, tracksDirty);
+  return format === undefined ? -ERRNO.EOPNOTSUPP : new SelftestPagingDomain(format, tracksDirty, true);
 }
 
 /** Linux 6.12 has pages of one size, and large ones only for devices that ask for them. */
@@ -111,7 +112,7 @@ function allocOldDomain(
 ): SelftestPagingDomain | number {
   if (!kernel.allocates()) return -ERRNO.ENOMEM;
   const pageSizes = BigInt(MOCK.MOCK_PAGE_SIZE | (largePages ? MOCK.MOCK_HUGE_PAGE_SIZE : 0));
-  return new SelftestPagingDomain({ pageSizes, aperture: DEFAULT_APERTURE }, tracksDirty);
+  return new SelftestPagingDomain({ pageSizes, aperture: DEFAULT_APERTURE }, tracksDirty, false);
 }
 
 function readType(data: UserStruct): number {
