@@ -31,6 +31,10 @@ export class Host {
   get kind(): HostKind {
     return this.#seam.kind;
   }
+  /** Its kernel, as `uname -r` names it: '7.3.4-amd64'. An emulated one says '7.3-emulated'; '' where it is not known. */
+  get release(): string {
+    return this.#seam.release;
+  }
   /** Bytes of an ordinary page. */
   get pageSize(): number {
     return this.#seam.pageSize;

@@ -238,7 +238,7 @@ export class Ioas extends KernelObject {
         slots = out.num_iovas + 4;
         continue;
       }
-      if (result < 0) throw refusal(uapi.IOMMU_IOAS_IOVA_RANGES, result, input);
+      if (result < 0) throw refusal(this.#context, uapi.IOMMU_IOAS_IOVA_RANGES, result, input);
       const view = new DataView(room.buffer);
       const ranges = Array.from({ length: out.num_iovas }, (_, i) =>
         uapi.iommu_iova_range.decode(view, i * uapi.iommu_iova_range.size),

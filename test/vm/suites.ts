@@ -6,6 +6,7 @@ import path from 'node:path';
 import { checkout, compiled } from './checkout.js';
 import { compare, readResults, report } from './compare.js';
 import type { MachineName } from './hardware.js';
+import type { Linux } from './kernel.js';
 
 /** Where the suite writes its cases: files in /run/results come back. */
 export const CASES = 'cases.jsonl';
@@ -67,14 +68,14 @@ export function suiteCommand(choice: Choice): string {
 }
 
 /** Runs the same cases on the emulated host, and tells how the kernel's results differ; answers whether none does. */
-export function compareWithEmulated(kernelResults: string, choice: Choice): boolean {
+export function compareWithEmulated(kernelResults: string, choice: Choice, linux: Linux): boolean {
   const folder = mkdtempSync(path.join(tmpdir(), 'iommufd-compare-'));
   try {
     const [kernel, emulated] = [path.join(folder, 'kernel'), path.join(folder, 'emulated')];
     writeFileSync(kernel, kernelResults);
     writeFileSync(emulated, '');
     // Failed cases are in the results: the comparison tells of them.
-    const env = { ...process.env, IOMMUFD_RIG: 'emulated', IOMMUFD_RESULTS: emulated };
+    const env = { ...process.env, IOMMUFD_RIG: 'emulated', IOMMUFD_LINUX: linux, IOMMUFD_RESULTS: emulated };
     spawnSync(process.execPath, mocha(choice), { cwd: checkout, env, stdio: ['ignore', 'ignore', 'inherit'] });
     const comparison = compare(['kernel', 'emulated'], readResults(kernel), readResults(emulated));
     const agrees = report(comparison);
