@@ -14,6 +14,7 @@ import { ProgramStatuses } from './program-statuses.js';
 import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request } from './protocol.js';
 import { RegisterWatch } from './register-watch.js';
 import { writeTree } from './tree.js';
+import { UserCharges } from './user-charges.js';
 
 const READY = Buffer.from([0]);
 
@@ -48,6 +49,7 @@ export class RunServer {
       sockets: this.#sockets,
       eventfds: new ProgramEventfds(loadNative()),
       memory: new RemoteMemory(machine.physical),
+      charges: new UserCharges(),
       privileged,
     };
     writeTree(machine.seam, path.join(folder, 'root'));

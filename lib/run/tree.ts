@@ -16,9 +16,13 @@ function writeEntry(seam: Seam, folder: string, at: string): void {
   const status = seam.status(at);
   if (typeof status === 'number') return;
   const file = path.join(folder, at);
-  if (status.kind === 'directory') return writeTree(seam, folder, at);
-  if (status.kind === 'character-device') return writeFileSync(file, `${status.major}:${status.minor}\n`);
-  if (status.kind === 'link') return symlinkSync(String(seam.readLink(at)), file);
+  if (status.kind === 'directory') writeTree(seam, folder, at);
+  else if (status.kind === 'link') symlinkSync(String(seam.readLink(at)), file);
+  else if (status.kind === 'character-device') writeFileSync(file, `${status.major}:${status.minor}\n`);
+  else writeText(seam, file, at);
+}
+
+function writeText(seam: Seam, file: string, at: string): void {
   const text = seam.readText(at);
   // What is made when it is read, such as configuration space, is not here.
   if (typeof text === 'string') writeFileSync(file, text);

@@ -69,13 +69,13 @@ export class RunStage {
   readonly server: RunServer;
   readonly #folder: string;
 
-  private constructor(options: EmulatedHostOptions) {
+  private constructor(options: EmulatedHostOptions, privileged: boolean) {
     this.#folder = mkdtempSync(path.join(tmpdir(), 'iommufd-test-'));
     this.machine = makeMachine(options);
-    this.server = new RunServer(this.machine, { folder: this.#folder, privileged: true });
+    this.server = new RunServer(this.machine, { folder: this.#folder, privileged });
   }
-  static async start(options: EmulatedHostOptions): Promise<RunStage> {
-    const stage = new RunStage(options);
+  static async start(options: EmulatedHostOptions, privileged = true): Promise<RunStage> {
+    const stage = new RunStage(options, privileged);
     await stage.server.listen();
     return stage;
   }
