@@ -70,6 +70,11 @@ describePrograms('a program with a device', () => {
     await stage.checkEmpty();
   });
 
+  it('finds it in /dev and sysfs', async () => {
+    stage = await RunStage.start({ devices: [{ address: '0000:01:00.0', model: 'test' }] });
+    assert.equal(await stage.run(compile('paths')), 'found\n');
+  });
+
   it('drives it: regions, DMA, interrupts', async () => {
     stage = await RunStage.start({ devices: [{ address: '0000:01:00.0', model: 'test' }] });
     assert.equal(await stage.run(compile('device')), 'interrupted\n');
