@@ -16,14 +16,22 @@ function writeEntry(seam: Seam, folder: string, at: string): void {
   const status = seam.status(at);
   if (typeof status === 'number') return;
   const file = path.join(folder, at);
-  if (status.kind === 'directory') writeTree(seam, folder, at);
-  else if (status.kind === 'link') symlinkSync(String(seam.readLink(at)), file);
-  else if (status.kind === 'character-device') writeFileSync(file, `${status.major}:${status.minor}\n`);
-  else writeText(seam, file, at);
+  switch (status.kind) {
+    case 'directory':
+      writeTree(seam, folder, at);
+      break;
+    case 'character-device':
+      writeFileSync(file, `${status.major}:${status.minor}\n`);
+      break;
+    case 'link':
+      symlinkSync(String(seam.readLink(at)), file);
+      break;
+    default:
+      writeText(file, seam.readText(at));
+  }
 }
 
-function writeText(seam: Seam, file: string, at: string): void {
-  const text = seam.readText(at);
-  // What is made when it is read, such as configuration space, is not here.
+/** What is made when it is read, such as configuration space, is not here. */
+function writeText(file: string, text: string | number): void {
   if (typeof text === 'string') writeFileSync(file, text);
 }
