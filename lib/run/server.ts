@@ -32,6 +32,7 @@ export class RunServer {
   readonly #registers: RegisterWatch;
   readonly #calls: Calls;
   readonly #connections = new Set<Socket>();
+  #failure: unknown;
   /** Requests that arrived in this turn of the event loop. */
   readonly #work: (() => void)[] = [];
   /** By the inode of the program's end. */
@@ -43,7 +44,10 @@ export class RunServer {
   constructor(machine: Machine, { folder, privileged }: RunServerOptions) {
     this.#machine = machine;
     this.#folder = folder;
-    this.#registers = new RegisterWatch(folder, () => machine.seam.settle());
+    this.#registers = new RegisterWatch(folder, {
+      settle: () => machine.seam.settle(),
+      guard: (work) => this.#guard(work),
+    });
     this.#calls = new Calls(machine, this.#sockets, this.#registers, new ProgramStatuses(folder, this.#programs));
     this.#shared = {
       sockets: this.#sockets,
@@ -56,6 +60,10 @@ export class RunServer {
     this.#server = createServer((socket) => this.#accept(socket));
   }
 
+  /** What it stopped for by itself; undefined as long as all is well. */
+  get failure(): unknown {
+    return this.#failure;
+  }
   /** Programs that have a connection. */
   get programs(): number {
     return this.#programs.size;
@@ -107,8 +115,17 @@ export class RunServer {
   #later(work: () => void): void {
     if (this.#work.push(work) > 1) return;
     setImmediate(() => {
-      for (const each of this.#work.splice(0)) each();
+      for (const each of this.#work.splice(0)) this.#guard(each);
     });
+  }
+  /** What the emulated machine throws is a defect: programs find it gone, and whoever runs them is told. */
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      if (this.#failure === undefined) this.#failure = error;
+      this.close();
+    }
   }
 
   /** The first request says what the connection is for; answers what is done with all others. */
@@ -123,8 +140,10 @@ export class RunServer {
     this.#sockets.set(inode, file);
     const gone = (): void => {
       if (this.#sockets.get(inode) === file) this.#sockets.delete(inode);
-      file.close();
-      this.#machine.seam.settle();
+      this.#guard(() => {
+        file.close();
+        this.#machine.seam.settle();
+      });
     };
     socket.once('end', gone).once('error', gone).once('close', gone);
     socket.write(READY);

@@ -96,9 +96,10 @@ export class RunStage {
     for (let turn = 0; turn < 1000 && this.server.files + this.server.programs > 0; turn++) {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
-    const { files, programs } = this.server;
+    const { files, programs, failure } = this.server;
     const { iommufds } = this.machine;
-    assert.deepEqual({ files, programs, iommufds: iommufds.size }, { files: 0, programs: 0, iommufds: 0 });
+    const nothing = { files: 0, programs: 0, iommufds: 0, failure: undefined };
+    assert.deepEqual({ files, programs, iommufds: iommufds.size, failure }, nothing);
   }
   close(): void {
     this.server.close();
