@@ -6,6 +6,7 @@ export type { Eventfd, EventfdLike } from './host/eventfd.js';
 export type { DmaMemory, MemoryOptions, PrefaultOptions } from './host/memory.js';
 export type { MmioRegion } from './host/mmio.js';
 export type { HostKind } from './host/seam.js';
+export type { Unsupported } from './host/unsupported.js';
 export { Host } from './host-object.js';
 export type { AdoptIommufdOptions } from './objects/adopt.js';
 export type { CallTrace } from './objects/call.js';

@@ -74,10 +74,10 @@ export function recordingHost(host: Host, options: RecordingOptions = {}): Recor
   const lines: string[] = [];
   const write = options.write ?? ((line: string) => lines.push(line));
   const put = (line: Line | Header) => write(`${lineText(line)}\n`);
-  const { arena, pageSize, kind } = inner;
-  put({ format: FORMAT, version: VERSION, host: kind, pageSize, arenaSize: arena.size, followed });
+  const { arena, release, pageSize, kind } = inner;
+  put({ format: FORMAT, version: VERSION, host: kind, release, pageSize, arenaSize: arena.size, followed });
   const side = new RecordingSide(inner, followed, put);
-  return new RecordingHost(new TranscriptSeam({ kind: 'recording', pageSize, arena, side }), lines);
+  return new RecordingHost(new TranscriptSeam({ kind: 'recording', release, pageSize, arena, side }), lines);
 }
 
 export interface ReplayOptions {
@@ -98,6 +98,6 @@ export function replayHost(transcript: string, options: ReplayOptions = {}): Rep
   if (typeof name !== 'string') throw invalidType('name', 'a string', name);
   const side = new ReplaySide(transcript, name);
   const { arena } = side;
-  const { pageSize } = side.script.header;
-  return new ReplayHost(new TranscriptSeam({ kind: 'replay', pageSize, arena, side }), side);
+  const { release, pageSize } = side.script.header;
+  return new ReplayHost(new TranscriptSeam({ kind: 'replay', release, pageSize, arena, side }), side);
 }

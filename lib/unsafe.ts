@@ -8,6 +8,7 @@ export { Arena } from './host/arena.js';
 export { IommufdError } from './host/errors.js';
 export { kernelSeam } from './host/kernel.js';
 export type { Backing, FileStatus, HostKind, MemoryRequest, Region, Seam, Watch } from './host/seam.js';
+export { type Unsupported, unsupported } from './host/unsupported.js';
 export { Host, hostSeam } from './host-object.js';
 export { type Attachments, call, type Outcome, type Port, refusal, tryCall, tryCallAsync } from './objects/call.js';
 export type { Attacher } from './objects/device.js';

@@ -28,7 +28,8 @@ const installing = process.env.npm_lifecycle_event === 'install';
 /** The line of the stamp for each source: its name and what is in it. */
 function digestSources() {
   const native = path.join(root, 'native');
-  const sources = [...readdirSync(native).map((name) => path.join(native, name)), path.join(root, 'binding.gyp')];
+  const found = readdirSync(native, { recursive: true }).map((name) => path.join(native, name));
+  const sources = [...found.filter((file) => statSync(file).isFile()), path.join(root, 'binding.gyp')];
   return sources.sort().map((source) => {
     const digest = createHash('sha256').update(readFileSync(source)).digest('hex');
     return { source, line: `${digest} ${path.relative(root, source)}` };

@@ -15,7 +15,7 @@ import type { OpenFile } from './kernel/file.js';
 import { HwQueue } from './kernel/hw-queue.js';
 import type { IommuGroup } from './kernel/iommu-group.js';
 import { IommufdFile } from './kernel/iommufd-file.js';
-import { type Dialect, Kernel } from './kernel/kernel.js';
+import { type Dialect, Kernel, type Linux } from './kernel/kernel.js';
 import { Process, type ProcessRights } from './kernel/process.js';
 import { VfioDeviceNode } from './kernel/vfio/node.js';
 import { SerialDevice } from './kernel/vfio-mdev/serial.js';
@@ -41,6 +41,8 @@ export interface MachineSpec {
   readonly openFiles: number;
   readonly rights: ProcessRights;
   readonly dialect: Dialect;
+  /** The newest if left out. */
+  readonly linux?: Linux;
 }
 
 /** A device with its node. */
@@ -57,6 +59,7 @@ export interface PluggedDevice {
 /** The device number of /dev/iommu on Linux. */
 const MISC_MAJOR = 10;
 const IOMMU_MINOR = 124;
+const VFIO_MINOR = 196;
 
 export class Machine {
   readonly physical: PhysicalMemory;
@@ -80,7 +83,7 @@ export class Machine {
 
   constructor(spec: MachineSpec) {
     this.physical = new PhysicalMemory({ size: spec.memorySize, scatter: spec.scatter });
-    this.kernel = new Kernel(this.physical, spec.dialect);
+    this.kernel = new Kernel(this.physical, spec.dialect, spec.linux);
     this.files = new FdTable(spec.openFiles);
     const memory = new LocalAddressSpace();
     this.process = new Process(memory, this.files, spec.rights);
@@ -91,7 +94,8 @@ export class Machine {
     const { physical, files } = this;
     const { hugePageSizes } = spec;
     const [filesystem, faults] = [this.#filesystem, this.#faults];
-    this.seam = new EmulatedSeam({ physical, memory, files, filesystem, hugePageSizes, faults });
+    const release = `${this.kernel.linux}-emulated`;
+    this.seam = new EmulatedSeam({ release, physical, memory, files, filesystem, hugePageSizes, faults });
   }
 
   #addNodes(filesystem: Filesystem): void {
@@ -100,12 +104,20 @@ export class Machine {
     filesystem.addNode('/dev/iommu', {
       major: MISC_MAJOR,
       minor: IOMMU_MINOR,
-      open: () => {
-        const file = new IommufdFile(this.kernel, this.process, (closed) => this.iommufds.delete(closed));
-        this.iommufds.add(file);
-        return file;
-      },
+      open: () => this.#openIommufd('user'),
     });
+    // As with CONFIG_IOMMUFD_VFIO_CONTAINER: a container is an iommufd that charges as VFIO did.
+    filesystem.addNode('/dev/vfio/vfio', {
+      major: MISC_MAJOR,
+      minor: VFIO_MINOR,
+      open: () => this.#openIommufd('mm'),
+    });
+  }
+  #openIommufd(charged: 'user' | 'mm'): OpenFile {
+    const file = new IommufdFile(this.kernel, this.process, (closed) => this.iommufds.delete(closed));
+    file.context.accountMode = charged;
+    this.iommufds.add(file);
+    return file;
   }
 
   #plugAll(devices: readonly DeviceSpec[]): PluggedDevice[] {
@@ -136,8 +148,10 @@ export class Machine {
     const driver = new VfioPci(this.kernel, fn, this.#drivers);
     this.#drivers.set(fn, driver);
     const node = new VfioDeviceNode({ kernel: this.kernel, driver, dev });
-    const entryName = `${spec.iommu ? '' : 'noiommu-'}vfio${minor}`;
-    return this.#plug({ name, node, fn, driver }, { name: entryName, minor, bus: 'pci', driver: 'vfio-pci' });
+    const hasNode = spec.iommu || this.kernel.has('7.3');
+    const entryName = `${hasNode && !spec.iommu ? 'noiommu-' : ''}vfio${minor}`;
+    const entry = { name: entryName, minor, hasNode, bus: 'pci', driver: 'vfio-pci' } as const;
+    return this.#plug({ name, node, fn, driver }, entry);
   }
   #makeDevice(spec: PciDeviceSpec, group: IommuGroup | undefined): IommuDevice {
     return spec.iommu ? this.platform.createDevice({ ...spec, group }) : new NoiommuDevice(spec.name);
@@ -151,7 +165,7 @@ export class Machine {
     });
     return this.#plug(
       { name, node, fn: undefined, driver: undefined },
-      { name: `vfio${minor}`, minor, bus: 'mdev', driver: 'mtty' },
+      { name: `vfio${minor}`, minor, hasNode: true, bus: 'mdev', driver: 'mtty' },
     );
   }
   /** Gives a device its node. */
@@ -185,6 +199,11 @@ export class Machine {
     addVfioEntry(this.#filesystem, entry);
     if (fn !== undefined && driver !== undefined) this.#drivers.set(fn, driver);
     return true;
+  }
+
+  /** open(2) of a device node, or of what else is a file here. */
+  open(path: string): OpenFile | number {
+    return this.#filesystem.open(path);
   }
 
   deviceAt(name: string): PluggedDevice | undefined {

@@ -70,6 +70,8 @@ export interface VfioEntry {
   readonly device: string;
   /** 'vfio0', or 'noiommu-vfio0'. */
   readonly name: string;
+  /** False for a device without an IOMMU, before Linux 7.3. */
+  readonly hasNode: boolean;
   readonly minor: number;
   readonly bus: 'pci' | 'mdev';
   /** The driver's name. */
@@ -87,11 +89,17 @@ export function addVfioEntry(filesystem: Filesystem, entry: VfioEntry): void {
   const folder = folderOf(entry);
   const number = `${VFIO_MAJOR}:${minor}\n`;
   filesystem.addLink(`${folder}/driver`, `../../../bus/${bus}/drivers/${driver}`);
-  filesystem.addText(`${folder}/vfio-dev/${name}/dev`, number);
-  filesystem.addText(`${VFIO_CLASS}/${name}/dev`, number);
+  if (entry.hasNode) {
+    filesystem.addText(`${folder}/vfio-dev/${name}/dev`, number);
+    filesystem.addText(`${VFIO_CLASS}/${name}/dev`, number);
+    filesystem.addNode(`${NODES}/${name}`, { major: VFIO_MAJOR, minor, open: () => entry.open() });
+  } else {
+    filesystem.addLink(`${folder}/vfio-dev/${name}/device`, `../../../${device}`);
+    filesystem.addLink(`${folder}/iommu_group`, `../../../kernel/iommu_groups/${minor}`);
+    filesystem.addText(`${GROUPS}/${minor}/name`, 'vfio-noiommu\n');
+  }
   filesystem.addLink(`${VFIO_CLASS}/${name}/device`, `../../../${device}`);
   filesystem.addLink(`/sys/bus/${bus}/drivers/${driver}/${device}`, `../../../../bus/${bus}/devices/${device}`);
-  filesystem.addNode(`${NODES}/${name}`, { major: VFIO_MAJOR, minor, open: () => entry.open() });
 }
 
 /** The driver loses it: nobody opens it any more. What is open stays so. */

@@ -2,6 +2,7 @@
 // before the kernel is asked; use of something that is gone is a UsageError.
 import { errnoMeaning, errnoName } from '../uapi/errno.js';
 import { hintFor } from './hints.js';
+import { tellUnsupported, type Unsupported, unsupported } from './unsupported.js';
 
 /** Arguments of a refused call, by the names of the kernel's struct. */
 export type CallArguments = Readonly<Record<string, unknown>>;
@@ -19,10 +20,14 @@ export class IommufdError extends Error {
   readonly args: CallArguments;
   /** What usually causes this, and what to do about it. */
   readonly hint: string | undefined;
+  /** Set where the reason is known to be the kernel's age: what it lacks, and which Linux brought it. */
+  readonly unsupported: Unsupported | undefined;
 
-  constructor(syscall: string, errno: number, args: CallArguments = {}, extra?: string) {
+  /** `release`: what the kernel that refused says it is. */
+  constructor(syscall: string, errno: number, args: CallArguments = {}, extra?: string, release = '') {
     const code = errnoName(-errno);
-    const hint = hintFor(syscall, code);
+    const lacking = unsupported(release, { syscall, code, args });
+    const hint = lacking === undefined ? hintFor(syscall, code) : tellUnsupported(lacking);
     const detail = describe(args);
     const parts = [`${syscall}: ${code}, ${errnoMeaning(-errno)}`];
     if (detail !== '') parts.push(`(${detail})`);
@@ -33,11 +38,12 @@ export class IommufdError extends Error {
     this.syscall = syscall;
     this.args = args;
     this.hint = hint;
+    this.unsupported = lacking;
   }
 
   toJSON(): Record<string, unknown> {
-    const { name, code, errno, syscall, hint, message } = this;
-    return { name, code, errno, syscall, args: jsonSafe(this.args), hint, message };
+    const { name, code, errno, syscall, hint, unsupported: lacking, message } = this;
+    return { name, code, errno, syscall, args: jsonSafe(this.args), hint, unsupported: lacking, message };
   }
 }
 

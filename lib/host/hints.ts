@@ -160,7 +160,8 @@ const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   IOMMU_HWPT_ALLOC: {
     EOPNOTSUPP:
-      'the IOMMU driver does not support one of the flags or the data type: nestParent needs nested translation, ' +
+      'the IOMMU driver does not support one of the flags or the data type: nestParent needs nested translation (VT-d: ' +
+      'Linux 6.7, SMMUv3: 6.13), ' +
       'dirtyTracking a capable IOMMU (device.hwInfo().capabilities), pasid a PASID-capable one',
     EINVAL:
       'several causes: the page table cannot be a parent (allocate it with nestParent: true), the device sits behind another ' +

@@ -1,5 +1,6 @@
 // The seam over the real kernel: the addon's calls, and Node's own for the few files that discovery reads.
 import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats } from 'node:fs';
+import { release } from 'node:os';
 import { Arena } from './arena.js';
 import { loadNative, type Native } from './native.js';
 import type { FileStatus, MemoryRequest, Region, Seam, Watch } from './seam.js';
@@ -166,6 +167,7 @@ function keepBusErrors(native: Native): void {
 
 class KernelSeam implements Seam {
   readonly kind = 'kernel';
+  readonly release = release();
   readonly pageSize: number;
   readonly arena: Arena;
   readonly open: Native['open'];

@@ -78,6 +78,8 @@ export interface FileStatus {
 
 export interface Seam {
   readonly kind: HostKind;
+  /** What `uname -r` says of the kernel; '' where that is not known. */
+  readonly release: string;
   readonly pageSize: number;
   readonly arena: Arena;
 

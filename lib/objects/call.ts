@@ -138,7 +138,7 @@ export function call<F extends Fields>(
   attachments?: Attachments,
 ): Values<F> {
   const { result, out } = tryCall(port, op, input, attachments);
-  if (result < 0) throw refusal(op, result, input);
+  if (result < 0) throw refusal(port, op, result, input);
   return out;
 }
 
@@ -172,14 +172,20 @@ export async function callAsync<F extends Fields>(
   attachments?: Attachments,
 ): Promise<Values<F>> {
   const { result, out } = await tryCallAsync(port, op, input, attachments);
-  if (result < 0) throw refusal(op, result, input);
+  if (result < 0) throw refusal(port, op, result, input);
   return out;
 }
 
 /** A refused call as an error: its arguments without padding and empty fields. */
-export function refusal<F extends Fields>(op: Ioctl<F>, errno: number, input: Input<F>, extra?: string): IommufdError {
+export function refusal<F extends Fields>(
+  { seam }: Pick<Port, 'seam'>,
+  op: Ioctl<F>,
+  errno: number,
+  input: Input<F>,
+  extra?: string,
+): IommufdError {
   const args = Object.entries(input).filter(([key, value]) => value !== undefined && !isPadding(key));
-  return new IommufdError(op.name, errno, Object.fromEntries(args), extra);
+  return new IommufdError(op.name, errno, Object.fromEntries(args), extra, seam.release);
 }
 
 /** A call with more data than the arena holds. */

@@ -19,7 +19,7 @@ export interface HwptOptions {
   readonly nestParent?: boolean;
   /** Can track which pages devices wrote (Linux 6.7). */
   readonly dirtyTracking?: boolean;
-  /** Can be used together with PASIDs (Linux 6.14). */
+  /** Can be used together with PASIDs (Linux 6.15). */
   readonly pasid?: boolean;
   /** Page requests of its devices go here (Linux 6.11). */
   readonly faultQueue?: FaultQueue;

@@ -214,7 +214,8 @@ export class Ioas extends KernelObject {
 
   /**
    * Unmaps everything and answers how many bytes that were; nothing mapped is fine.
-   * @throws IommufdError EBUSY (a hardware queue or an access uses pages)
+   * @throws IommufdError EBUSY (a hardware queue or an access uses pages). What was unmapped until then, from the lowest
+   * IOVA on, stays unmapped.
    */
   unmapAll(): bigint {
     checkAlive(this);
@@ -238,7 +239,7 @@ export class Ioas extends KernelObject {
         slots = out.num_iovas + 4;
         continue;
       }
-      if (result < 0) throw refusal(uapi.IOMMU_IOAS_IOVA_RANGES, result, input);
+      if (result < 0) throw refusal(this.#context, uapi.IOMMU_IOAS_IOVA_RANGES, result, input);
       const view = new DataView(room.buffer);
       const ranges = Array.from({ length: out.num_iovas }, (_, i) =>
         uapi.iommu_iova_range.decode(view, i * uapi.iommu_iova_range.size),

@@ -5,7 +5,7 @@ import { checkMade, noteMade } from '../host/made.js';
 import { defaultHost, Host, hostSeam } from '../host-object.js';
 import * as uapi from '../uapi/iommufd.js';
 import type { Ioctl } from '../uapi/layout.js';
-import { call } from './call.js';
+import { call, refusal } from './call.js';
 import { Context, type ContextResources } from './context.js';
 import { Device } from './device.js';
 import { allocFaultQueue, type FaultQueue } from './fault-queue.js';
@@ -200,7 +200,9 @@ export class Iommufd {
     this.#context.check();
     // Before Linux 6.13 memory is mapped by its address in this process: another one could not go on with that.
     if (probe(this.#context, uapi.IOMMU_IOAS_MAP_FILE) !== 0) {
-      throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'this kernel cannot map memory by its file (Linux 6.13)');
+      const cause = refusal(this.#context, uapi.IOMMU_IOAS_MAP_FILE, ENOTTY, {});
+      const message = `mappings cannot be handed over without IOMMU_IOAS_MAP_FILE: ${cause.hint}`;
+      throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', message, { cause });
     }
     return handOver(this.#context, options, () => giveUpIommufd(this));
   }

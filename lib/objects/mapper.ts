@@ -274,7 +274,7 @@ export class Mapper {
     if (result < 0) this.table.doubt(BigInt(iova), BigInt(length));
     else this.table.remove(start, size);
     if (tracing()) this.#publish('IOMMU_IOAS_UNMAP', this.#range(iova, length), result, { length: unmapped });
-    if (result < 0) throw refusal(uapi.IOMMU_IOAS_UNMAP, result, this.#range(iova, length));
+    if (result < 0) throw refusal(this.#context, uapi.IOMMU_IOAS_UNMAP, result, this.#range(iova, length));
     return unmapped;
   }
 
@@ -328,8 +328,13 @@ export class Mapper {
     const { region, flags, offset, length } = plan;
     const iova = plan.fixed ? plan.iova : undefined;
     const common = { ioas_id: this.#ioasId, flags, iova, length: BigInt(length) };
-    if (byFile) return refusal(uapi.IOMMU_IOAS_MAP_FILE, errno, { ...common, fd: region.fd, start: BigInt(offset) });
-    return refusal(uapi.IOMMU_IOAS_MAP, errno, { ...common, user_va: addressOf(plan) });
+    if (byFile)
+      return refusal(this.#context, uapi.IOMMU_IOAS_MAP_FILE, errno, {
+        ...common,
+        fd: region.fd,
+        start: BigInt(offset),
+      });
+    return refusal(this.#context, uapi.IOMMU_IOAS_MAP, errno, { ...common, user_va: addressOf(plan) });
   }
 
   #traceMap(syscall: string, plan: MapPlan, result: number, iova: bigint): void {

@@ -27,7 +27,7 @@ export class VfioCompat {
     this.#context.check();
     const { result, out } = tryCall(this.#context, IOMMU_VFIO_IOAS, { op: OP.IOMMU_VFIO_IOAS_GET });
     if (result === ENODEV) return undefined;
-    if (result < 0) throw refusal(IOMMU_VFIO_IOAS, result, { op: OP.IOMMU_VFIO_IOAS_GET });
+    if (result < 0) throw refusal(this.#context, IOMMU_VFIO_IOAS, result, { op: OP.IOMMU_VFIO_IOAS_GET });
     return this.#iommufd.adoptIoas(out.ioas_id);
   }
 

@@ -20,6 +20,7 @@ const MAPS = new Set(['IOMMU_IOAS_MAP', 'IOMMU_IOAS_MAP_FILE', 'VFIO_IOMMU_MAP_D
 
 export interface SeamParts {
   readonly kind: HostKind;
+  readonly release: string;
   readonly pageSize: number;
   readonly arena: Arena;
   readonly side: Side;
@@ -27,13 +28,15 @@ export interface SeamParts {
 
 export class TranscriptSeam implements Seam {
   readonly kind: HostKind;
+  readonly release: string;
   readonly pageSize: number;
   readonly arena: Arena;
   readonly #side: Side;
   readonly #regions = new Map<string, { readonly region: TranscriptRegion; readonly isForeign: boolean }>();
 
-  constructor({ kind, pageSize, arena, side }: SeamParts) {
+  constructor({ kind, release, pageSize, arena, side }: SeamParts) {
     this.kind = kind;
+    this.release = release;
     this.pageSize = pageSize;
     this.arena = arena;
     this.#side = side;

@@ -27,6 +27,8 @@ export interface Header {
   readonly version: typeof VERSION;
   /** What was recorded: 'kernel' or 'emulated'. */
   readonly host: string;
+  /** Which kernel, as `uname -r` names it; '' in transcripts from before this was told. */
+  readonly release: string;
   readonly pageSize: number;
   /** Whether arguments fit decides which calls are made: so the replay's arena has the same size. */
   readonly arenaSize: number;
@@ -93,10 +95,15 @@ function checkHeader(line: Line | undefined): Header {
   if (line.version !== VERSION) {
     throw notATranscript(`it has version ${JSON.stringify(line.version)}, this library knows version ${VERSION}`);
   }
-  const { host, pageSize, arenaSize, followed } = line;
-  const isWhole = typeof host === 'string' && isSize(pageSize) && isSize(arenaSize) && typeof followed === 'number';
+  const { host, release = '', pageSize, arenaSize, followed } = line;
+  const isWhole =
+    typeof host === 'string' &&
+    typeof release === 'string' &&
+    isSize(pageSize) &&
+    isSize(arenaSize) &&
+    typeof followed === 'number';
   if (!isWhole) throw notATranscript('its header is not complete');
-  return { format: FORMAT, version: VERSION, host, pageSize, arenaSize, followed };
+  return { format: FORMAT, version: VERSION, host, release, pageSize, arenaSize, followed };
 }
 
 export interface Transcript {

@@ -31,7 +31,7 @@ export function coreOfFd(fd: number, options: DeviceFdOptions, name?: string): D
   const owned = oneOf(ownership, ['owned', 'borrowed'], 'ownership') === 'owned';
   const seam = hostSeam(host);
   const refused = probeVfio(seam, number);
-  if (refused < 0) throw new IommufdError(BIND.name, refused, { fd }, 'is it the fd of a VFIO device?');
+  if (refused < 0) throw new IommufdError(BIND.name, refused, { fd }, 'is it the fd of a VFIO device?', seam.release);
   const rc = owned ? seam.own(number) : 0;
   if (rc < 0) throw new IommufdError('fcntl', rc, { fd });
   return new DeviceCore(seam, number, name ?? `fd ${number}`, owned);
@@ -56,5 +56,5 @@ export function probeVfio(seam: Seam, fd: number): number {
 export function checkBound(core: DeviceCore): void {
   const { result } = tryCall({ seam: core.seam, fd: core.fd }, INFO, {});
   if (result >= 0) return;
-  throw refusal(INFO, result, {}, `${core.name} is not bound to an iommufd: take VfioDevice.fromFd, and bind it`);
+  throw refusal(core, INFO, result, {}, `${core.name} is not bound to an iommufd: take VfioDevice.fromFd, and bind it`);
 }

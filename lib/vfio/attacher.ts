@@ -15,14 +15,14 @@ export function vfioAttacher(core: DeviceCore): Attacher {
   /** What was attached through here: the device itself (undefined), and PASIDs. */
   const attached = new Set<number | undefined>();
   const told = (pasid: number | undefined, input: object, { result, out }: AttachOutcome) => {
-    if (result < 0) return refusal(ATTACH, result, input, core.name);
+    if (result < 0) return refusal(core, ATTACH, result, input, core.name);
     attached.add(pasid);
     return out.pt_id;
   };
   const detach = (pasid: number | undefined) => {
     const input = pasid === undefined ? {} : { flags: DETACH_PASID, pasid };
     const { result } = tryCall(port, DETACH, input);
-    if (result < 0) return refusal(DETACH, result, input, core.name);
+    if (result < 0) return refusal(core, DETACH, result, input, core.name);
     attached.delete(pasid);
     return undefined;
   };

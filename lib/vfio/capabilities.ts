@@ -67,7 +67,7 @@ export function readInfo<F extends InfoFields>(
   extra?: string,
 ): Info<F> {
   const info = tryReadInfo(port, op, input, hasCapabilities);
-  if (typeof info === 'number') throw refusal(op, info, input, extra);
+  if (typeof info === 'number') throw refusal(port, op, info, input, extra);
   return info;
 }
 

@@ -66,7 +66,7 @@ export function readFacts(sysfs: Sysfs, place: DevicePlace): DeviceFacts {
     group,
     members: group === undefined ? [] : sysfs.names(`/sys/kernel/iommu_groups/${group}/devices`),
     cdevName,
-    noiommu: cdevName?.startsWith('noiommu-') ?? false,
+    noiommu: isNoiommu(sysfs, cdevName, number, group),
     number,
     found,
     node: isOwn ? nodePath(cdevName) : undefined,
@@ -78,6 +78,16 @@ export function nodePath(cdevName: string): string {
   return `/dev/vfio/devices/${cdevName}`;
 }
 
+/**
+ * VFIO tells by the node's name; before Linux 7.3, where such a device has no node, by the group that it makes for it
+ * (vfio_noiommu_group_alloc in drivers/vfio/group.c).
+ */
+function isNoiommu(sysfs: Sysfs, cdevName: string | undefined, number: string | undefined, group: number | undefined) {
+  if (cdevName === undefined) return false;
+  if (number !== undefined || group === undefined) return cdevName.startsWith('noiommu-');
+  return sysfs.text(`/sys/kernel/iommu_groups/${group}/name`) === 'vfio-noiommu';
+}
+
 function groupNumber(sysfs: Sysfs, { path }: DevicePlace): number | undefined {
   const name = sysfs.linkName(`${path}/iommu_group`);
   return name !== undefined && /^\d+$/.test(name) ? Number(name) : undefined;
@@ -85,7 +95,7 @@ function groupNumber(sysfs: Sysfs, { path }: DevicePlace): number | undefined {
 
 /** The device number of a character device, as sysfs would write it. */
 function numberAt(sysfs: Sysfs, path: string): string | undefined {
-  const status = sysfs.seam.status(path);
-  if (typeof status === 'number' || status.kind !== 'character-device') return undefined;
+  const status = sysfs.status(path);
+  if (status?.kind !== 'character-device') return undefined;
   return `${status.major}:${status.minor}`;
 }

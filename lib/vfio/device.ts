@@ -134,7 +134,7 @@ export class VfioDevice {
     this.#core.checkOpen();
     const context = this.#contextOf(iommufd);
     const { result, out, input } = this.#tryBind(context.fd, token);
-    if (result < 0) throw refusal(uapi.VFIO_DEVICE_BIND_IOMMUFD, result, input, this.name);
+    if (result < 0) throw refusal(this.#core, uapi.VFIO_DEVICE_BIND_IOMMUFD, result, input, this.name);
     // A listener to traces may have closed either meanwhile.
     this.#core.checkOpen();
     try {

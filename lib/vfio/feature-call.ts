@@ -51,6 +51,17 @@ function flagsOf(feature: Feature, operation: FeatureOperation): number {
   return vfio_device_feature_index.values[feature] | (operation === 'get' ? GET : SET);
 }
 
+/** A refused feature as an error. */
+export function featureRefusal(
+  { seam }: Pick<Port, 'seam'>,
+  feature: Feature,
+  errno: number,
+  args: Refused['args'],
+  extra?: string,
+): IommufdError {
+  return new IommufdError(feature, errno, args, extra, seam.release);
+}
+
 /** As `tryFeature`; throws IommufdError on a refusal. */
 export function callFeature(
   port: Port,
@@ -60,7 +71,7 @@ export function callFeature(
   refused: Refused = {},
 ): number {
   const result = tryFeature(port, feature, operation, data);
-  if (result < 0) throw new IommufdError(feature, result, { operation, ...refused.args }, refused.extra);
+  if (result < 0) throw featureRefusal(port, feature, result, { operation, ...refused.args }, refused.extra);
   return result;
 }
 

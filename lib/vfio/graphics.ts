@@ -64,7 +64,7 @@ export class Graphics {
     const flags = FLAGS.VFIO_GFX_PLANE_TYPE_PROBE | WAYS[oneOf(via, ['dmabuf', 'region'], 'via')];
     const { result } = tryCall(this.#core, QUERY, { flags });
     if (result === EINVAL || result === ENOTTY) return false;
-    if (result < 0) throw refusal(QUERY, result, { flags });
+    if (result < 0) throw refusal(this.#core, QUERY, result, { flags });
     return true;
   }
 
@@ -78,7 +78,7 @@ export class Graphics {
     const drm_plane_type = PLANES[oneOf(plane, ['overlay', 'primary', 'cursor'], 'plane')];
     const input = { flags: WAYS[oneOf(via, ['dmabuf', 'region'], 'via')], drm_plane_type };
     const { result, out } = tryCall(this.#core, QUERY, input);
-    if (result < 0) throw refusal(QUERY, result, input);
+    if (result < 0) throw refusal(this.#core, QUERY, result, input);
     if (out.size === 0 && out.width === 0 && out.height === 0) return undefined;
     const hotspot = out.x_hot === ALL_ONES && out.y_hot === ALL_ONES ? undefined : { x: out.x_hot, y: out.y_hot };
     return {
@@ -104,7 +104,7 @@ export class Graphics {
   dmabuf(id: number): GraphicsDmabuf {
     const input = { dmabuf_id: toU32(id, 'id') };
     const { result } = tryCall(this.#core, uapi.VFIO_DEVICE_GET_GFX_DMABUF, input);
-    if (result < 0) throw refusal(uapi.VFIO_DEVICE_GET_GFX_DMABUF, result, input);
+    if (result < 0) throw refusal(this.#core, uapi.VFIO_DEVICE_GET_GFX_DMABUF, result, input);
     return new GraphicsDmabuf(new OwnedFile(this.#core, result, 'a dma-buf of a plane'));
   }
 }

@@ -264,7 +264,7 @@ export class VfioInterrupts {
     const { result, input } = answer;
     if (result === 0) return;
     const { VFIO_DEVICE_SET_IRQS: op } = uapi;
-    if (result < 0) throw refusal(op, result, input, this.#why(answer));
+    if (result < 0) throw refusal(this.#core, op, result, input, this.#why(answer));
     // vfio-pci answers how many vectors it could have had, and has turned none on.
     const few = `only ${result} of ${input.start + input.count} vectors can be had`;
     throw new IommufdError(SET_IRQS, ENOSPC, { ...input }, `${this.#describe()}: ${few}`);

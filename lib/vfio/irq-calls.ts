@@ -27,7 +27,7 @@ export interface IrqInfo {
 export function readIrqInfo(port: Port, index: number, extra?: string): IrqInfo {
   const input = { index };
   const { result, out } = tryCall(port, GET_INFO, input);
-  if (result < 0) throw refusal(GET_INFO, result, input, extra);
+  if (result < 0) throw refusal(port, GET_INFO, result, input, extra);
   return {
     count: out.count,
     eventfd: (out.flags & INFO.VFIO_IRQ_INFO_EVENTFD) !== 0,

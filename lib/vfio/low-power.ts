@@ -1,10 +1,9 @@
 // Letting a device sleep (drivers/vfio/pci/vfio_pci_core.c). Whether it does is the business of Linux's runtime power
 // management, and nothing tells; any access through its file wakes it for as long as that takes.
-import { IommufdError } from '../host/errors.js';
 import { checkEventfd, type EventfdLike, eventfdNumber } from '../host/eventfd.js';
 import * as uapi from '../uapi/vfio.js';
 import type { DeviceCore } from './core.js';
-import { callFeature, encodeData, type Feature, tryFeature } from './feature-call.js';
+import { callFeature, encodeData, type Feature, featureRefusal, tryFeature } from './feature-call.js';
 
 const EINVAL = -22;
 
@@ -43,7 +42,7 @@ export class LowPower {
     const result = tryFeature(this.#core, feature, 'set', data);
     // A second entry is refused only after dma-bufs were revoked and mappings taken away.
     if (result >= 0 || result === EINVAL) this.#core.memoryLost('low power');
-    if (result < 0) throw new IommufdError(feature, result, { operation: 'set', ...args });
+    if (result < 0) throw featureRefusal(this.#core, feature, result, { operation: 'set', ...args });
   }
 
   /** Keeps the device awake (VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, Linux 6.1). Awake already is fine. */

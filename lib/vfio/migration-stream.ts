@@ -152,7 +152,7 @@ export class MigrationStream {
   precopyInfo(): PrecopyInfo {
     this.#checkDirection('save');
     const { result, out } = this.#askPrecopyInfo();
-    if (result < 0) throw refusal(VFIO_MIG_GET_PRECOPY_INFO, result, {});
+    if (result < 0) throw refusal(this.#core, VFIO_MIG_GET_PRECOPY_INFO, result, {});
     const reinitialized = (out.flags & vfio_precopy_info_flags.values.VFIO_PRECOPY_INFO_REINIT) !== 0;
     return {
       initialBytes: out.initial_bytes,

@@ -1,11 +1,19 @@
 // A device's migration: the states of linux/vfio.h, and the stream that going to some of them opens.
 import { oneOf } from '../host/arguments.js';
-import { IommufdError, UsageError } from '../host/errors.js';
+import { UsageError } from '../host/errors.js';
 import type { Device } from '../objects/device.js';
 import { context, whileUsed } from '../objects/kernel-object.js';
 import * as uapi from '../uapi/vfio.js';
 import type { DeviceCore } from './core.js';
-import { callFeature, decodeData, encodeData, getFeature, tryFeature, tryFeatureAsync } from './feature-call.js';
+import {
+  callFeature,
+  decodeData,
+  encodeData,
+  featureRefusal,
+  getFeature,
+  tryFeature,
+  tryFeatureAsync,
+} from './feature-call.js';
 import { expectPrecopyFlags, MigrationStream } from './migration-stream.js';
 
 const S = uapi.vfio_device_mig_state.values;
@@ -66,7 +74,7 @@ export class Migration {
     const data = encodeData(uapi.vfio_device_feature_migration, {});
     const result = tryFeature(this.#core, feature, 'get', data);
     if (result === ENOTTY) return undefined;
-    if (result < 0) throw new IommufdError(feature, result, { operation: 'get' });
+    if (result < 0) throw featureRefusal(this.#core, feature, result, { operation: 'get' });
     const flags = Number(decodeData(uapi.vfio_device_feature_migration, data).flags);
     return {
       stopCopy: (flags & BITS.VFIO_MIGRATION_STOP_COPY) !== 0,
@@ -114,7 +122,10 @@ export class Migration {
   }
 
   #arrived(state: MigrationTarget, data: Uint8Array, result: number): MigrationStream | undefined {
-    if (result < 0) throw new IommufdError(STATE, result, { operation: 'set', device_state: state }, this.#whereNow());
+    if (result < 0) {
+      const args = { operation: 'set', device_state: state };
+      throw featureRefusal(this.#core, STATE, result, args, this.#whereNow());
+    }
     const { data_fd } = decodeData(uapi.vfio_device_feature_mig_state, data);
     if (data_fd < 0) return undefined;
     return new MigrationStream(this.#core, data_fd, state === 'resuming' ? 'load' : 'save');

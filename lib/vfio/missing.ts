@@ -1,5 +1,6 @@
 // What is missing before a device can be used, and the commands that mend it.
 import { IommufdError } from '../host/errors.js';
+import { isOlder } from '../uapi/releases.js';
 import { type DeviceFacts, nodePath, PCI_DEVICES } from './device-facts.js';
 import type { Sysfs } from './sysfs.js';
 
@@ -76,14 +77,22 @@ function noVfioDriver(sysfs: Sysfs, { place, driver }: DeviceFacts): MissingThin
   return [{ what: 'module', message: 'vfio-pci is not loaded', mend: 'modprobe vfio-pci' }, wrongDriver];
 }
 
+/** Drivers of VFIO have the device, and the kernel gives it no node. */
+function noCdev({ seam }: Sysfs, { place, noiommu }: DeviceFacts): MissingThing {
+  const since = noiommu ? '7.3' : '6.6';
+  const mend = `boot a kernel of Linux ${since} or later with CONFIG_VFIO_DEVICE_CDEV=y`;
+  const kind = noiommu ? 'VFIO devices without an IOMMU' : 'VFIO devices';
+  const why = isOlder(seam.release, since)
+    ? `nodes of ${kind} came with Linux ${since}, this is Linux ${seam.release}`
+    : 'the kernel was built without CONFIG_VFIO_DEVICE_CDEV';
+  return { what: 'cdev', message: `${place.address} has no device node: ${why}`, mend };
+}
+
 function noNode(sysfs: Sysfs, facts: DeviceFacts): MissingThing[] {
   const { place, cdevName, number, found } = facts;
   if (cdevName === undefined) return [];
   const path = nodePath(cdevName);
-  if (number === undefined) {
-    const message = `${place.address} has no device node: the kernel was built without CONFIG_VFIO_DEVICE_CDEV`;
-    return [{ what: 'cdev', message, mend: 'boot a kernel of Linux 6.6 or later with CONFIG_VFIO_DEVICE_CDEV=y' }];
-  }
+  if (number === undefined) return [noCdev(sysfs, facts)];
   const makeNode = `mkdir -p /dev/vfio/devices\nmknod ${path} c ${number.replace(':', ' ')}`;
   if (found === undefined) {
     const message = `${place.address} is ready, but ${path} is not there: is udev running, is /dev/vfio mounted into this container?`;

@@ -26,7 +26,13 @@ export function openVfioDevice(seam: Seam, address: string, need: IommuNeed): Vf
   const refused = probeVfio(seam, fd);
   if (refused < 0) {
     seam.close(fd);
-    throw new IommufdError('VFIO_DEVICE_BIND_IOMMUFD', refused, { path }, 'is it the node of a VFIO device?');
+    throw new IommufdError(
+      'VFIO_DEVICE_BIND_IOMMUFD',
+      refused,
+      { path },
+      'is it the node of a VFIO device?',
+      seam.release,
+    );
   }
   return new VfioDevice(new DeviceCore(seam, fd, address, true));
 }

@@ -64,7 +64,7 @@ export function tryReadRegionInfo(core: DeviceCore, index: number): RegionInfo |
 
 export function readRegionInfo(core: DeviceCore, index: number): RegionInfo {
   const info = tryReadRegionInfo(core, index);
-  if (typeof info === 'number') throw refusal(OP, info, { index }, core.name);
+  if (typeof info === 'number') throw refusal(core, OP, info, { index }, core.name);
   return info;
 }
 

@@ -56,7 +56,7 @@ export function resetDevice(core: DeviceCore): void {
   const { result } = tryCall(core, RESET, {});
   // EINVAL is the answer before anything is touched. Whatever goes wrong later, the memory has been taken away by then.
   if (result !== EINVAL) core.memoryLost('reset');
-  if (result < 0) throw refusal(RESET, result, {}, core.name);
+  if (result < 0) throw refusal(core, RESET, result, {}, core.name);
 }
 
 /** `nic.resetAsync`. */
@@ -68,7 +68,7 @@ export async function resetDeviceAsync(core: DeviceCore, device: Device): Promis
   const { result } = await context(device).track(() => whileUsed([device], ask));
   // What was mapped meanwhile.
   if (result !== EINVAL) core.memoryLost('reset');
-  if (result < 0) throw refusal(RESET, result, {}, core.name);
+  if (result < 0) throw refusal(core, RESET, result, {}, core.name);
 }
 
 /** `nic.hotResetInfo`. */
@@ -79,7 +79,7 @@ export function readHotResetInfo(core: DeviceCore): HotResetInfo {
     const { result, out } = tryTailCall(core, GET_INFO, {}, tail);
     if (result >= 0) return decodeInfo(out.flags, tail.subarray(0, Math.min(out.count, room) * ENTRY.size));
     const more = result === ENOSPC && out.count > room && out.count <= MOST_DEVICES;
-    if (!more) throw refusal(GET_INFO, result, { count: out.count }, core.name);
+    if (!more) throw refusal(core, GET_INFO, result, { count: out.count }, core.name);
     room = out.count;
   }
 }
@@ -111,10 +111,10 @@ function hex(value: number, digits: number): string {
 export function hotReset(core: DeviceCore, device: Device): void {
   const info = readHotResetInfo(core);
   // The kernel would refuse, but only after it has revoked the dma-bufs of the devices that it came by first.
-  if (!info.possible) throw refusal(HOT_RESET, EINVAL, { count: 0 }, blocked(core, info));
+  if (!info.possible) throw refusal(core, HOT_RESET, EINVAL, { count: 0 }, blocked(core, info));
   const { result } = tryCall(core, HOT_RESET, { count: 0 });
   if (result !== ENODEV) for (const hit of hitBy(info, device, core)) hit.memoryLost('reset');
-  if (result < 0) throw refusal(HOT_RESET, result, { count: 0 }, core.name);
+  if (result < 0) throw refusal(core, HOT_RESET, result, { count: 0 }, core.name);
 }
 
 function blocked(core: DeviceCore, { blockers }: HotResetInfo): string {

@@ -69,6 +69,6 @@ export function tailCall<F extends Fields>(
   extra?: string,
 ): Values<F> {
   const { result, out } = tryTailCall(port, op, input, tail);
-  if (result < 0) throw refusal(op, result, input, extra);
+  if (result < 0) throw refusal(port, op, result, input, extra);
   return out;
 }

@@ -141,7 +141,7 @@ conformance('hwpt-alloc', (test) => {
     const others = [t.iommufd.allocFaultQueue().id, device.id, nested.id];
     for (const pt_id of others) assert.equal(alloc(t, { dev_id: device.id, pt_id }), 'EINVAL');
   });
-  test('driver-data', 'takes driver data: the format of the page table', (t) => {
+  test('driver-data', 'takes driver data: the format of the page table', { needs: 'mock-formats' }, (t) => {
     const { device, ioas } = start(t);
     const type = SELFTEST.IOMMU_HWPT_DATA_SELFTEST;
     ioas.allocHwpt(device, { data: { type, bytes: hwptData(0, FORMATS.MOCK_IOMMUPT_DEFAULT) } });
@@ -158,20 +158,30 @@ conformance('hwpt-alloc', (test) => {
     const { device, ioas } = start(t);
     refused('EOPNOTSUPP', () => ioas.allocHwpt(device, { data: { type: 1, bytes: hwptData() } }));
   });
-  test('driver-data-length', 'refuses driver data that is too short, or longer than known even if it is zero', (t) => {
-    const { device, ioas } = start(t);
-    const type = SELFTEST.IOMMU_HWPT_DATA_SELFTEST;
-    for (const length of [3, 9, 16]) {
-      refused('EINVAL', () => ioas.allocHwpt(device, { data: { type, bytes: new Uint8Array(length) } }));
-    }
-    ioas.allocHwpt(device, { data: { type, bytes: new Uint8Array(4) } });
-  });
-  test('driver-data-pointer', 'refuses driver data at an address with nothing there', (t) => {
-    const { device, ioas } = start(t);
-    const data_type = SELFTEST.IOMMU_HWPT_DATA_SELFTEST;
-    const input = { dev_id: device.id, pt_id: ioas.id, data_type, data_len: 8, data_uptr: NOWHERE };
-    assert.equal(alloc(t, input), 'EFAULT');
-  });
+  test(
+    'driver-data-length',
+    'refuses driver data that is too short, or longer than known even if it is zero',
+    { needs: 'mock-formats' },
+    (t) => {
+      const { device, ioas } = start(t);
+      const type = SELFTEST.IOMMU_HWPT_DATA_SELFTEST;
+      for (const length of [3, 9, 16]) {
+        refused('EINVAL', () => ioas.allocHwpt(device, { data: { type, bytes: new Uint8Array(length) } }));
+      }
+      ioas.allocHwpt(device, { data: { type, bytes: new Uint8Array(4) } });
+    },
+  );
+  test(
+    'driver-data-pointer',
+    'refuses driver data at an address with nothing there',
+    { needs: 'mock-formats' },
+    (t) => {
+      const { device, ioas } = start(t);
+      const data_type = SELFTEST.IOMMU_HWPT_DATA_SELFTEST;
+      const input = { dev_id: device.id, pt_id: ioas.id, data_type, data_len: 8, data_uptr: NOWHERE };
+      assert.equal(alloc(t, input), 'EFAULT');
+    },
+  );
   test('size', 'takes the first release’s size, no less; more only if it is zero', (t) => {
     const { device, ioas } = start(t);
     const input = { dev_id: device.id, pt_id: ioas.id };

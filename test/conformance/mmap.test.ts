@@ -256,6 +256,7 @@ conformance('mmap', (test) => {
   });
 
   test('survives-close', 'a mapping past the objects keeps registers and iommufd alive after its fd is closed', (t) => {
+    t.needs(IOMMU_VIOMMU_ALLOC);
     const { seam } = t.rig;
     const { fd, offset, length } = rawViommu(t, 0x77);
     const region = seam.mapMmio(fd, Number(offset), Number(length)) as Region;

@@ -1,8 +1,10 @@
 // Devices that fault on demand, and the queue their page requests go to.
 import assert from 'node:assert/strict';
 import { test_trigger_iopf } from '../../lib/emulated/hardware/selftest/uapi.js';
-import type { PageFaultGroup } from '../../lib/index.js';
+import type { Device, FaultQueue, HwptNested, HwptPaging, Ioas, PageFaultGroup } from '../../lib/index.js';
+import { lackingIn } from './lacking.js';
 import { testCmd } from './mock.js';
+import { nestedOptions } from './mock-checks.js';
 import { type Bench, portOf } from './suite.js';
 
 export interface Fault {
@@ -17,9 +19,19 @@ export function makeFaulter(t: Bench) {
   const { device } = t.mockDevice();
   const queue = t.iommufd.allocFaultQueue();
   const ioas = t.iommufd.allocIoas();
-  const hwpt = ioas.allocHwpt(device, { faultQueue: queue });
+  const hwpt = allocWithQueue(device, ioas, queue);
   device.attach(hwpt);
   return { device, queue, ioas, hwpt, fault: faulter(t, device.id) };
+}
+
+/** Before Linux 6.13 only nested page tables have fault queues: then one that nests straight from its parent. */
+function allocWithQueue(device: Device, ioas: Ioas, faultQueue: FaultQueue): HwptPaging | HwptNested {
+  try {
+    return ioas.allocHwpt(device, { faultQueue });
+  } catch (error) {
+    if (lackingIn(error) === undefined) throw error;
+    return ioas.allocHwpt(device, { nestParent: true }).allocNestedHwpt(device, { ...nestedOptions(), faultQueue });
+  }
 }
 
 export function faulter(t: Bench, dev_id: number): (fault?: Fault) => void {

@@ -4,6 +4,7 @@
 import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import type { Device, Iommufd } from '../../lib/index.js';
 import {
+  ERRNO,
   errnoName,
   type Fields,
   type Input,
@@ -13,6 +14,7 @@ import {
   iommufd_hwpt_alloc_flags,
   type Layout,
 } from '../../lib/uapi/index.js';
+import { isOlder } from '../../lib/uapi/releases.js';
 import {
   type Attacher,
   type Attachments,
@@ -24,6 +26,7 @@ import {
   type Seam,
   tryCall,
 } from '../../lib/unsafe.js';
+import { Lacking } from './lacking.js';
 
 /** Bytes of a page of the mock's page tables. */
 export const MOCK_PAGE_SIZE = 2048;
@@ -47,7 +50,26 @@ export function tryTestCmd<F extends Fields>(
 ): Outcome<F> {
   const command = { ...mock.IOMMU_TEST_CMD, layout } as unknown as Parameters<typeof tryCall<F>>[1];
   const withOp = { ...input, op: mock.iommu_test_op.values[op] } as unknown as Input<F>;
-  return tryCall(port, command, withOp, attachments);
+  const outcome = tryCall(port, command, withOp, attachments);
+  lacksOperation(port, op, input, outcome.result);
+  return outcome;
+}
+
+const MOCK_PASID = mock.mock_flags_device.values.MOCK_FLAGS_DEVICE_PASID;
+
+/** Throws where the kernel's mock is too old for an operation, or for a device with PASIDs. */
+function lacksOperation(
+  { seam }: Port,
+  op: keyof typeof mock.iommu_test_op.values,
+  { dev_flags }: { readonly dev_flags?: unknown },
+  result: number,
+): void {
+  const running = seam.release;
+  const wantsPasid = typeof dev_flags === 'number' && (dev_flags & MOCK_PASID) !== 0 && result === -ERRNO.EINVAL;
+  const [what, since] = wantsPasid
+    ? ['MOCK_FLAGS_DEVICE_PASID', mock.mockPasidSince]
+    : [op, result === -ERRNO.EOPNOTSUPP ? mock.testOpSince[op] : undefined];
+  if (since !== undefined && isOlder(running, since)) throw new Lacking({ what, since, running });
 }
 
 /** As `tryTestCmd`; a refusal is thrown. */

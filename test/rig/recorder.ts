@@ -29,12 +29,18 @@ const UNSHARED = /^(fd|user_va|iommufd|out_phys|out_\w*fd|data_fd)$/;
 /** By its sub-operation, how the mock's command is laid out. */
 const TEST_LAYOUTS = new Map<number, Layout<Fields>>();
 for (const layout of Object.values(mock)) {
-  if (!('fields' in layout) || !layout.name.startsWith('iommu_test_cmd.')) continue;
+  if (typeof layout !== 'object' || !('fields' in layout) || !layout.name.startsWith('iommu_test_cmd.')) continue;
   const op = Object.entries(mock.iommu_test_op.values).find(([name]) => layout.doc.startsWith(`${name.slice(14)}:`));
   if (op !== undefined) TEST_LAYOUTS.set(op[1], layout as unknown as Layout<Fields>);
 }
 
-const IOCTLS = new Map<number, Ioctl>(iommufdIoctls.map((op) => [op.request, op]));
+/** With VFIO's old calls, which are for containers and /dev/iommu alike. */
+const IOCTLS = new Map<number, Ioctl>(
+  [...iommufdIoctls, ...vfio.vfioIoctls.filter(({ name }) => name.startsWith('VFIO_IOMMU_'))].map((op) => [
+    op.request,
+    op,
+  ]),
+);
 /** Of a VFIO device's file, where numbers mean something else than on /dev/iommu. */
 const VFIO_IOCTLS = new Map<number, Ioctl>(
   vfio.vfioIoctls.filter(({ name }) => name.startsWith('VFIO_DEVICE_')).map((op) => [op.request, op]),
@@ -74,6 +80,8 @@ function describeCall(request: number, result: number, view: DataView, at: numbe
     if (layout === undefined || at + layout.size > view.byteLength) return `IOMMU_TEST_CMD ${answer}`;
     const name = layout.name.slice('iommu_test_cmd.'.length);
     const fields = describeStruct(layout, view, at, nameOf);
+    // An fd, which Linux does not tell.
+    if (name === 'dmabuf_get' && result >= 0) return `${name} ok ${fields}`;
     return `${name} ${answer} ${NAMED_BY_FD.has(name) ? fields.replace(/\bid=\d+/, 'id=fd') : fields}`;
   }
   const op = IOCTLS.get(request);

@@ -11,7 +11,8 @@ export default class Reporter extends Mocha.reporters.Spec {
     const note = (outcome: string) => (test: Mocha.Test, error?: unknown) => {
       const message = error instanceof Error ? error.message : undefined;
       const calls: unknown = 'calls' in test ? test.calls : undefined;
-      appendFileSync(file, `${JSON.stringify({ title: test.title, outcome, message, calls })}\n`);
+      const lacking: unknown = 'lacking' in test ? test.lacking : undefined;
+      appendFileSync(file, `${JSON.stringify({ title: test.title, outcome, message, calls, lacking })}\n`);
     };
     runner.on('pass', note('passed'));
     runner.on('fail', note('failed'));

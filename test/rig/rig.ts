@@ -1,10 +1,11 @@
 // What the conformance suite runs on: a host with mock devices, and what it can do. Which one is decided once per
 // process by IOMMUFD_RIG (the emulated host if it is not set); the suite does not know.
 
-import { createEmulatedHost, type EmulatedHost } from '../../lib/emulated-host.js';
+import { createEmulatedHost, type EmulatedHost, type EmulatedHostOptions } from '../../lib/emulated-host.js';
 import { loadNative } from '../../lib/host/native.js';
 import { setDefaultHost } from '../../lib/host-object.js';
 import { openHost } from '../../lib/index.js';
+import { isOlder } from '../../lib/uapi/releases.js';
 import { type Host, hostSeam, type Seam } from '../../lib/unsafe.js';
 import { Recorder } from './recorder.js';
 
@@ -12,6 +13,10 @@ import { Recorder } from './recorder.js';
 export type Capability =
   /** A device without an IOMMU is there (VFIO noiommu mode). */
   | 'noiommu-device'
+  /** A kernel from before Linux 6.13: this one, or an emulated one that a case makes for itself. */
+  | 'older-kernel'
+  /** The mock has more than one format of page tables, and driver data tells which. */
+  | 'mock-formats'
   /** Huge pages are reserved. */
   | 'huge-pages'
   /** Files of the host are files of this process: Node can open them too. */
@@ -43,6 +48,18 @@ function noiommuDevice(seam: Seam): string | undefined {
   return typeof device === 'string' ? device.split('/').at(-1) : undefined;
 }
 
+function lacksNoiommuDevice(seam: Seam): string | undefined {
+  if (noiommuDevice(seam) !== undefined) return undefined;
+  // Before that they have no nodes (vfio/vfio.h).
+  if (isOlder(seam.release, '7.3')) return 'VFIO gives nodes to devices without an IOMMU since Linux 7.3';
+  return 'no device without an IOMMU is bound to vfio-pci';
+}
+
+/** The mock cannot be asked: what it does with driver data is its private interface. */
+function lacksFormats({ release }: Seam): string | undefined {
+  return isOlder(release, '6.13') ? 'the mock of this kernel has one format of page tables' : undefined;
+}
+
 /** Records a seam's calls, where somebody wants to compare them. */
 function record(seam: Seam): () => string[] {
   if (process.env.IOMMUFD_RESULTS === undefined) return () => [];
@@ -65,7 +82,11 @@ function kernelRig(): Rig {
     lacks: (capability) => {
       switch (capability) {
         case 'noiommu-device':
-          return noiommuDevice(seam) === undefined ? 'no device without an IOMMU is bound to vfio-pci' : undefined;
+          return lacksNoiommuDevice(seam);
+        case 'mock-formats':
+          return lacksFormats(seam);
+        case 'older-kernel':
+          return isOlder(seam.release, '6.13') ? undefined : 'this kernel has all of it';
         case 'huge-pages':
           return seam.readText('/proc/sys/vm/nr_hugepages') === '0\n' ? 'no huge pages are reserved' : undefined;
         case 'emulated':
@@ -79,13 +100,27 @@ function kernelRig(): Rig {
   };
 }
 
-/** The emulated host, with the kernel's mock as its machine. */
-function mockRig(): Rig {
-  const emulated = createEmulatedHost({
+export type Linux = NonNullable<EmulatedHostOptions['linux']>;
+
+/** Which Linux the emulated host is: IOMMUFD_LINUX, the newest if that is not set. */
+export function emulatedLinux(): Linux {
+  const { IOMMUFD_LINUX: name = '7.3' } = process.env;
+  if (name === '7.3' || name === '6.12') return name;
+  throw new Error(`IOMMUFD_LINUX must be 7.3 or 6.12, not ${name}`);
+}
+
+/** A new emulated host, with the kernel's mock as its machine. */
+export function mockHost(): EmulatedHost {
+  return createEmulatedHost({
     machine: 'selftest',
+    linux: emulatedLinux(),
     devices: [{ address: '0000:00:05.0', iommu: false, model: 'edu' }],
     memory: { hugePageSizes: [2 << 20] },
   });
+}
+
+function mockRig(): Rig {
+  const emulated = mockHost();
   // What `Iommufd.open` without a host finds.
   setDefaultHost(() => emulated);
   return emulatedRig(emulated);
@@ -105,6 +140,10 @@ export function emulatedRig(emulated: EmulatedHost): Rig {
       switch (capability) {
         case 'own-files':
           return 'files of the emulated host are known inside of it only';
+        case 'noiommu-device':
+          return lacksNoiommuDevice(seam);
+        case 'mock-formats':
+          return lacksFormats(seam);
         default:
           return undefined;
       }

@@ -3,7 +3,9 @@
 import assert from 'node:assert/strict';
 import type { DmaMemory, Iommufd, MemoryOptions } from '../../lib/index.js';
 import { errnoName, type Fields, type Input, IOMMU_DESTROY, type Ioctl, type Values } from '../../lib/uapi/index.js';
-import { type Attachments, type Port, tryCall } from '../../lib/unsafe.js';
+import { isOlder } from '../../lib/uapi/releases.js';
+import { type Attachments, type Port, tryCall, type Unsupported, unsupported } from '../../lib/unsafe.js';
+import { Lacking, lackingIn, tellLacking } from './lacking.js';
 import { MockDevice, type MockDeviceOptions } from './mock.js';
 import { type Capability, type Rig, rig } from './rig.js';
 
@@ -70,7 +72,7 @@ export class Bench {
   /** An ioctl past the objects, on this case's iommufd or another fd. */
   ioctl<F extends Fields>(op: Ioctl<F>, input: Input<F>, attachments?: Attachments, fd = this.iommufd.fd): Answer<F> {
     const { result, out } = tryCall(portOf(this, fd), op, input, attachments);
-    return { code: codeOf(result), out };
+    return this.#answer(op, input, result, out);
   }
 
   /** An ioctl whose struct has another length than the layout says, and bytes behind it. */
@@ -86,7 +88,29 @@ export class Bench {
     const result = seam.ioctl(fd, op.request, at);
     const out = op.layout.decode(arena.view, at);
     arena.release(mark);
-    return { code: codeOf(result), out };
+    return this.#answer(op, input, result, out);
+  }
+
+  /** Whether this case's kernel has a call. */
+  has({ name }: Ioctl): boolean {
+    return this.iommufd.probe().some((call) => call.name === name && call.supported);
+  }
+  /** Makes the case pending where its kernel lacks a call: before it makes what it could not undo then. */
+  needs(op: Ioctl): void {
+    const { name: what, since } = op;
+    if (!this.has(op)) throw new Lacking({ what, since, running: this.rig.seam.release });
+  }
+  /** Whether this case's kernel is this Linux: for what that one is known to do otherwise. */
+  onLinux(release: '6.12'): boolean {
+    const { release: running } = this.rig.seam;
+    return !isOlder(running, release) && !isOlder(release, running);
+  }
+
+  #answer<F extends Fields>(op: Ioctl<F>, args: Input<F>, result: number, out: Values<F>): Answer<F> {
+    const code = codeOf(result);
+    const lacking = unsupported(this.rig.seam.release, { syscall: op.name, code, args });
+    if (lacking !== undefined) throw new Lacking(lacking);
+    return { code, out };
   }
 
   /** IOMMU_DESTROY past the objects: 'ok' or the errno's name. */
@@ -173,17 +197,24 @@ export function declareCases<B extends Bench>(
         const { rig: theRig } = bench;
         const before = theRig.census();
         theRig.recorded();
+        let lacking: Unsupported | undefined;
         try {
           await subject.run(bench);
         } catch (failure) {
-          bench.finishAfter(failure);
+          lacking = lackingIn(failure);
+          if (lacking === undefined) bench.finishAfter(failure);
         } finally {
           // For the reporter: what lanes are compared by.
           const calls = theRig.recorded();
-          Object.assign(this.test ?? {}, { calls: subject.compareCalls ? calls : [] });
+          Object.assign(this.test ?? {}, { calls: subject.compareCalls ? calls : [], lacking });
         }
         bench.finish();
-        assert.deepEqual(theRig.census(), before, 'the case left something behind');
+        if (lacking === undefined) {
+          assert.deepEqual(theRig.census(), before, 'the case left something behind');
+          return;
+        }
+        if (this.test) this.test.title += ` [${tellLacking(lacking)}]`;
+        this.skip();
       });
     });
   });
@@ -205,11 +236,15 @@ export function conformance(group: string, declare: (test: Group) => void): void
   });
 }
 
-/** Asserts that work is refused by the kernel with this errno, and answers the error. */
+/**
+ * Asserts that work is refused by the kernel with this errno, and answers the error. A kernel that is too old for it all
+ * makes the case pending, whatever was expected.
+ */
 export function refused(code: string, work: () => unknown): Error & { readonly code: string } {
   try {
     work();
   } catch (error) {
+    if (lackingIn(error) !== undefined) throw error;
     assert(error instanceof Error && 'code' in error && typeof error.code === 'string', `not a refusal: ${error}`);
     assert.equal(error.code, code, error.message);
     return Object.assign(error, { code: error.code });

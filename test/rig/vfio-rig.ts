@@ -1,7 +1,7 @@
 // What the VFIO suite runs on: a host with devices that vfio-pci (or a mediated driver) drives, found by what they are for.
 import { createEmulatedHost, type EmulatedHost } from '../../lib/emulated-host.js';
 import { findDevice, giveBack, requestBack } from './kernel-devices.js';
-import { emulatedRig, type Rig, rig, rigName } from './rig.js';
+import { emulatedLinux, emulatedRig, type Linux, type Rig, rig, rigName } from './rig.js';
 
 /** What a device is there for: cases ask for devices by it. */
 export type Role =
@@ -34,7 +34,7 @@ export interface VfioRig extends Rig {
 }
 
 /** Where the emulated machine has its devices: edu where QEMU has it. */
-const EMULATED: Readonly<Partial<Record<Role, string>>> = {
+export const EMULATED: Readonly<Partial<Record<Role, string>>> = {
   edu: '0000:00:05.0',
   pair0: '0000:01:00.0',
   pair1: '0000:01:00.1',
@@ -43,10 +43,12 @@ const EMULATED: Readonly<Partial<Record<Role, string>>> = {
   serial1: '83b8f4f2-509f-382f-3c1e-e6bfe0fa1002',
 };
 
-function makeEmulatedHost(): EmulatedHost {
+/** A new emulated host with them. */
+export function vfioHost(linux: Linux = emulatedLinux()): EmulatedHost {
   const { edu = '', pair0 = '', pair1 = '', test = '', serial = '', serial1 = '' } = EMULATED;
   return createEmulatedHost({
     machine: 'selftest',
+    linux,
     devices: [
       { address: edu, model: 'edu' },
       // Functions of one slot that cannot be told apart, as behind QEMU's root port.
@@ -59,8 +61,9 @@ function makeEmulatedHost(): EmulatedHost {
   });
 }
 
-function onEmulatedHost(): VfioRig {
-  const emulated = makeEmulatedHost();
+/** A machine of its own, with this Linux. */
+export function emulatedVfioRig(linux: Linux): VfioRig {
+  const emulated = vfioHost(linux);
   return {
     ...emulatedRig(emulated),
     find: (role) => EMULATED[role],
@@ -73,6 +76,7 @@ let shared: VfioRig | undefined;
 
 /** This process's rig for VFIO. */
 export function vfioRig(): VfioRig {
-  shared ??= rigName() === 'kernel' ? { ...rig(), find: findDevice, requestBack, giveBack } : onEmulatedHost();
+  shared ??=
+    rigName() === 'kernel' ? { ...rig(), find: findDevice, requestBack, giveBack } : emulatedVfioRig(emulatedLinux());
   return shared;
 }

@@ -1,7 +1,8 @@
 // How a case of the VFIO suite is written: as one of the conformance suite, with devices that are there for something.
 import type { Iommufd, VfioDevice } from '../../lib/index.js';
+import { isOlder } from '../../lib/uapi/releases.js';
 import { Bench, declareCases, type CaseOptions as Options, type Subject } from './suite.js';
-import { type Role, type VfioRig, vfioRig } from './vfio-rig.js';
+import { emulatedVfioRig, type Role, type VfioRig, vfioRig } from './vfio-rig.js';
 
 export type { Role } from './vfio-rig.js';
 
@@ -40,8 +41,18 @@ export class VfioBench extends Bench {
   }
 }
 
+/** The same bench where its kernel is from before Linux 6.13; else one with an emulated machine of Linux 6.12. */
+export function olderVfioBench(t: VfioBench): VfioBench {
+  if (isOlder(t.rig.host.release, '6.13')) return t;
+  const bench = new VfioBench(emulatedVfioRig('6.12'));
+  t.later(() => bench.finish());
+  return bench;
+}
+
 export interface VfioCaseOptions extends Omit<Options, 'needs'> {
   readonly needs: Role | readonly Role[];
+  /** Only on a kernel from before this release; on the emulated host the case makes one (`olderVfioBench`). */
+  readonly before?: string;
   /** What is answered depends on the device's hardware: lanes are compared by the outcome alone. */
   readonly dependsOnHardware?: boolean;
 }
@@ -52,7 +63,10 @@ export type VfioCase = (bench: VfioBench) => void | Promise<void>;
 export type VfioGroup = (id: string, what: string, options: VfioCaseOptions, run: VfioCase) => void;
 
 /** Why the rig cannot run a case; undefined if it can. */
-function lacks({ needs }: VfioCaseOptions): string | undefined {
+function lacks({ needs, before }: VfioCaseOptions): string | undefined {
+  const { host, emulated } = vfioRig();
+  const isNewer = before !== undefined && emulated === undefined && !isOlder(host.release, before);
+  if (isNewer) return `this kernel has it: it came with Linux ${before}`;
   const roles = typeof needs === 'string' ? [needs] : needs;
   const missing = roles.filter((role) => vfioRig().find(role) === undefined);
   return missing.length === 0 ? undefined : `no such device here: ${missing.join(', ')}`;

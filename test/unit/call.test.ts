@@ -127,7 +127,7 @@ describe('call', () => {
     assert.equal(tryCall({ seam, fd }, IOMMU_DESTROY, { id: 3 }).result, -16);
     assert.throws(() => call({ seam, fd }, IOMMU_DESTROY, { id: 3 }), { code: 'EBUSY', args: { id: 3 } });
     assert.equal(await codeOfAsync(callAsync({ seam, fd }, IOMMU_DESTROY, { id: 3 })), 'EBUSY');
-    const args = refusal(IOMMU_HWPT_ALLOC, -22, { dev_id: 0, __reserved: 1, fault_id: undefined }).args;
+    const args = refusal({ seam }, IOMMU_HWPT_ALLOC, -22, { dev_id: 0, __reserved: 1, fault_id: undefined }).args;
     assert.deepEqual(args, { dev_id: 0 });
   });
 

@@ -14,6 +14,7 @@ interface Line {
   readonly outcome: string;
   readonly message?: string;
   readonly calls?: readonly string[];
+  readonly lacking?: { readonly what: string; readonly since: string };
 }
 
 function results(...lines: readonly Line[]) {
@@ -55,6 +56,19 @@ describe('comparison of lanes', () => {
     assert.match(differences([passed()], [failed('why')])[0] ?? '', /other: failed why/);
     assert.equal(differences([failed('a')], [failed('b')]).length, 1);
     assert.equal(differences([failed('a')], [failed('a')]).length, 0);
+  });
+
+  it('takes two kernels for alike that lack the same, and tells where they do not', () => {
+    const lacks = (what: string): Line => ({
+      title: 'group/case: what [old]',
+      outcome: 'skipped',
+      lacking: { what, since: '6.13' },
+    });
+    const alike = compare(['one', 'other'], results(lacks('A')), results(lacks('A')));
+    assert.deepEqual([alike.compared, alike.lacking, alike.differences, alike.oneSided], [0, 1, [], []]);
+    assert.match(differences([lacks('A')], [lacks('B')])[0] ?? '', /one: lacks A \(6\.13\)\n {2}other: lacks B/);
+    assert.match(differences([lacks('A')], [passed()])[0] ?? '', /one: lacks A \(6\.13\)\n {2}other: passed/);
+    assert.match(differences([passed()], [lacks('A')])[0] ?? '', /one: passed\n {2}other: lacks A/);
   });
 
   it('tells a case that one lane does not have', () => {

@@ -1,6 +1,7 @@
 // Arguments that throw when they are looked at, that only look like objects of this package, or whose bytes are gone: what is
 // wrong is told in this package's own words.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { inspect } from 'node:util';
 import { runInNewContext } from 'node:vm';
 import { createEmulatedHost } from '../../lib/emulated-host.js';
@@ -119,5 +120,16 @@ describe('arguments that mean ill', () => {
       );
     }
     iommufd.close();
+  });
+});
+
+describe('an engine without WebAssembly', () => {
+  it('is told that it cannot have an emulated machine', () => {
+    const module = new URL('../../lib/emulated-host.js', import.meta.url).href;
+    const script = `const { createEmulatedHost } = await import('${module}');
+      try { createEmulatedHost(); } catch (error) { console.log(error.code, error.message); }`;
+    const args = ['--jitless', '--input-type=module', '-e', script];
+    const { stdout } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    assert.match(stdout, /^ERR_IOMMUFD_UNAVAILABLE .*--jitless/);
   });
 });

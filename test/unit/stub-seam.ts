@@ -57,6 +57,7 @@ export interface Entry {
 
 export class StubSeam implements Seam {
   readonly kind = 'replay';
+  release = '';
   readonly pageSize = PAGE;
   readonly arena: Arena;
   /** Every ioctl made, in order. */

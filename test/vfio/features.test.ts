@@ -1,6 +1,7 @@
 // VFIO_DEVICE_FEATURE: which features devices have, and what the call itself checks (drivers/vfio/vfio_main.c).
 import assert from 'node:assert/strict';
 import { UsageError } from '../../lib/index.js';
+import { isOlder } from '../../lib/uapi/releases.js';
 import { VFIO_DEVICE_FEATURE, vfio_device_feature_flags, vfio_device_feature_index } from '../../lib/uapi/vfio.js';
 import { refused } from '../rig/suite.js';
 import { type VfioBench, vfioCases } from '../rig/vfio.js';
@@ -12,13 +13,18 @@ const FEATURES = vfio_device_feature_index.values;
 const feature = (t: VfioBench, fd: number, flags: number): string =>
   t.ioctl(VFIO_DEVICE_FEATURE, { flags }, {}, fd).code;
 
+/** What a release brought; nothing on a kernel before it. */
+function since<T>(t: VfioBench, release: string, what: T): T[] {
+  return isOlder(t.rig.host.release, release) ? [] : [what];
+}
+
 vfioCases('features', (test) => {
   test('pci', 'a device of vfio-pci sleeps and exports its memory, and does not migrate', { needs: 'edu' }, (t) => {
     assert.deepEqual(t.bound('edu').features.list(), [
       { name: 'low-power-entry', get: false, set: true },
       { name: 'low-power-entry-with-wakeup', get: false, set: true },
       { name: 'low-power-exit', get: false, set: true },
-      { name: 'dma-buf', get: true, set: false },
+      ...since(t, '6.19', { name: 'dma-buf', get: true, set: false }),
     ]);
   });
 
@@ -30,13 +36,14 @@ vfioCases('features', (test) => {
       { name: 'dma-logging-stop', get: false, set: true },
       { name: 'dma-logging-report', get: true, set: false },
       { name: 'mig-data-size', get: true, set: false },
-      { name: 'mig-precopy-info-v2', get: false, set: true },
+      ...since(t, '7.1', { name: 'mig-precopy-info-v2', get: false, set: true }),
     ]);
   });
 
   test('probe', 'one feature is asked about', { needs: 'edu' }, (t) => {
     const { features } = t.bound('edu');
-    assert.deepEqual(features.probe('dma-buf'), { name: 'dma-buf', get: true, set: false });
+    const [exports] = since(t, '6.19', true);
+    assert.deepEqual(features.probe('dma-buf'), { name: 'dma-buf', get: exports ?? false, set: false });
     assert.deepEqual(features.probe('migration'), { name: 'migration', get: false, set: false });
   });
 

@@ -7,7 +7,10 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/debian.sh"
 arch=${1:-x86} suite=${2:-trixie-backports} package=${3:-linux-source-7.3}
-config=$here/kernel-$arch.config
+config=("$here/kernel-$arch.config")
+# What a release leaves out: its lanes need less.
+release=$here/kernel-$arch-${package#linux-source-}.config
+[ ! -e "$release" ] || config+=("$release")
 case $arch in
   x86) target=bzImage cross='' ;;
   arm64) target=Image cross=aarch64-linux-gnu- ;;
@@ -19,7 +22,7 @@ version=$(suite_version "$suite" "$package")
 [ -n "$version" ] || { echo "$package is not in $suite" >&2; exit 1; }
 name=$package-$version
 [ "$arch" = x86 ] || name+=-$arch
-image=$cache/kernels/$name-$(sha256sum < "$config" | cut -c1-12)/$target
+image=$cache/kernels/$name-$(cat "${config[@]}" | sha256sum | cut -c1-12)/$target
 if [ -e "$image" ]; then echo "$image"; exit; fi
 
 exec 9> "$cache/build.lock"
@@ -27,14 +30,7 @@ flock 9
 if [ -e "$image" ]; then echo "$image"; exit; fi
 echo "building $package $version for $arch (8 to 11 minutes on two cores)" >&2
 tree=$cache/build/$package-$version out=$cache/build/$package-$version-$arch
-if [ ! -e "$tree/Makefile" ]; then
-  rm -rf "$tree.deb" "$tree.part"
-  suite_unpack "$suite" "$package" "$version" "$tree.deb"
-  mkdir -p "$tree.part"
-  tar -xf "$tree.deb"/usr/src/"$package".tar.* -C "$tree.part" --strip-components=1
-  rm -rf "$tree.deb"
-  mv "$tree.part" "$tree"
-fi
+suite_kernel_tree "$suite" "$package" "$version" "$tree"
 mkdir -p "$(dirname "$image")" "$out"
 log=$(dirname "$image")/build.log
 (
@@ -43,7 +39,7 @@ log=$(dirname "$image")/build.log
   # Each architecture has a folder of its own, which works with a clean tree only.
   if [ -e .config ]; then make mrproper; fi
   make O="$out" tinyconfig
-  scripts/kconfig/merge_config.sh -O "$out" -m "$out/.config" "$config"
+  scripts/kconfig/merge_config.sh -O "$out" -m "$out/.config" "${config[@]}"
   make O="$out" olddefconfig
   make O="$out" -j"$(nproc)" "$target"
 ) > "$log" 2>&1 < /dev/null || { tail -n 30 "$log" >&2; echo "the kernel did not build: $log" >&2; exit 1; }

@@ -6,12 +6,16 @@ interface CaseResult {
   readonly outcome: 'passed' | 'failed' | 'skipped';
   readonly message?: string;
   readonly calls?: readonly string[];
+  /** What its kernel is too old for. */
+  readonly lacking?: { readonly what: string; readonly since: string };
 }
 
 export interface Comparison {
   readonly compared: number;
   /** Cases that one of the two cannot run, with the reason. */
   readonly oneSided: readonly string[];
+  /** How many cases both kernels are too old for, by the same call. */
+  readonly lacking: number;
   /** What differs, a few lines each. */
   readonly differences: readonly string[];
 }
@@ -47,6 +51,16 @@ function difference(names: readonly [string, string], one: CaseResult, other: Ca
   );
 }
 
+/**
+ * Cases that met something their kernel is too old for: '' where both met the same, what differs where they did not, and
+ * undefined where neither met any.
+ */
+function lackDifference(names: readonly [string, string], one: CaseResult, other: CaseResult): string | undefined {
+  if (one.lacking === undefined && other.lacking === undefined) return undefined;
+  const told = ({ lacking, outcome }: CaseResult) => (lacking ? `lacks ${lacking.what} (${lacking.since})` : outcome);
+  return told(one) === told(other) ? '' : `  ${names[0]}: ${told(one)}\n  ${names[1]}: ${told(other)}`;
+}
+
 /** Compares what two lanes answered. */
 export function compare(
   names: readonly [string, string],
@@ -56,10 +70,17 @@ export function compare(
   const differences: string[] = [];
   const oneSided: string[] = [];
   let compared = 0;
+  let lacking = 0;
   for (const [id, one] of left) {
     const other = right.get(id);
     if (other === undefined) {
       differences.push(`${id}\n  ${names[1]} did not run it`);
+      continue;
+    }
+    const lacks = lackDifference(names, one, other);
+    if (lacks !== undefined) {
+      if (lacks === '') lacking++;
+      else differences.push(`${id}\n${lacks}`);
       continue;
     }
     const skipped = [one, other].find(({ outcome }) => outcome === 'skipped');
@@ -72,13 +93,14 @@ export function compare(
     if (told !== undefined) differences.push(`${id}\n${told}`);
   }
   for (const id of right.keys()) if (!left.has(id)) differences.push(`${id}\n  ${names[0]} did not run it`);
-  return { compared, oneSided, differences };
+  return { compared, lacking, oneSided, differences };
 }
 
 /** Says what a comparison found; answers whether nothing differs. */
-export function report({ compared, oneSided, differences }: Comparison): boolean {
+export function report({ compared, lacking, oneSided, differences }: Comparison): boolean {
   for (const title of oneSided) console.log(`not comparable: ${title}`);
   for (const told of differences) console.log(`DIFFERENT ${told}`);
   console.log(`${compared} cases compared: ${differences.length} differ, ${oneSided.length} run on one side only`);
+  if (lacking > 0) console.log(`${lacking} cases are pending on both, each since the kernel lacks the same`);
   return compared > 0 && differences.length === 0;
 }

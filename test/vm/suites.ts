@@ -6,30 +6,48 @@ import path from 'node:path';
 import { checkout, compiled } from './checkout.js';
 import { compare, readResults, report } from './compare.js';
 import type { MachineName } from './hardware.js';
+import type { Linux } from './kernel.js';
 
 /** Where the suite writes its cases: files in /run/results come back. */
 export const CASES = 'cases.jsonl';
 
 /** What runs on each machine: the kernel's mock is not there for devices, nor devices for the mock. */
-const SUITES: Readonly<Record<MachineName, string>> = {
+const CONFORMANCE: Readonly<Record<MachineName, string>> = {
   mock: 'test/conformance/**/*.test.js',
   vtd: 'test/vfio/**/*.test.js',
   smmuv3: 'test/smmuv3/**/*.test.js',
 };
+/** Other suites are the same on each machine. */
+const OTHERS = { 'fail-nth': 'test/fail-nth/**/*.test.js', soak: 'test/soak/**/*.test.js' } as const;
+
+export type SuiteName = 'conformance' | keyof typeof OTHERS;
+
+export function isSuite(name: string): name is SuiteName {
+  return name === 'conformance' || name in OTHERS;
+}
+
+function filesOf({ machine, suite = 'conformance' }: Choice): string {
+  return suite === 'conformance' ? CONFORMANCE[machine] : OTHERS[suite];
+}
 
 export interface Choice {
   readonly machine: MachineName;
+  /** 'conformance' if left out. */
+  readonly suite?: SuiteName;
   readonly grep: string | undefined;
+  /** What else the suite is told. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Whether it is well if nothing is run: where the cases asked for may be another machine's. */
   readonly mayBeEmpty: boolean;
 }
 
-function mocha({ machine, grep, mayBeEmpty }: Choice): string[] {
+function mocha(choice: Choice): string[] {
+  const { grep, mayBeEmpty } = choice;
   const filter = grep === undefined ? [] : ['--fgrep', grep];
   const empty = mayBeEmpty ? [] : ['--fail-zero'];
   const reporter = path.join(compiled, 'test/rig/reporter.js');
   const options = ['--no-config', ...empty, '--timeout', '60000', '--reporter', reporter];
-  return ['node_modules/mocha/bin/mocha.js', ...options, ...filter, path.join(compiled, SUITES[machine])];
+  return ['node_modules/mocha/bin/mocha.js', ...options, ...filter, path.join(compiled, filesOf(choice))];
 }
 
 export function quote(text: string): string {
@@ -39,18 +57,25 @@ export function quote(text: string): string {
 /** The shell command that runs a suite in its machine. */
 export function suiteCommand(choice: Choice): string {
   const command = ['node', ...mocha(choice)].map(quote).join(' ');
-  return `IOMMUFD_RIG=kernel IOMMUFD_RESULTS=/run/results/${CASES} ${command}\n`;
+  // On a thread pool of one thread it is known which one makes a call.
+  const env = {
+    ...{ IOMMUFD_RIG: 'kernel', IOMMUFD_MACHINE: choice.machine, IOMMUFD_RESULTS: `/run/results/${CASES}` },
+    ...(choice.suite === 'fail-nth' ? { UV_THREADPOOL_SIZE: '1' } : {}),
+    ...choice.env,
+  };
+  const settings = Object.entries(env).map(([name, value]) => `${name}=${quote(value)}`);
+  return `${settings.join(' ')} ${command}\n`;
 }
 
 /** Runs the same cases on the emulated host, and tells how the kernel's results differ; answers whether none does. */
-export function compareWithEmulated(kernelResults: string, choice: Choice): boolean {
+export function compareWithEmulated(kernelResults: string, choice: Choice, linux: Linux): boolean {
   const folder = mkdtempSync(path.join(tmpdir(), 'iommufd-compare-'));
   try {
     const [kernel, emulated] = [path.join(folder, 'kernel'), path.join(folder, 'emulated')];
     writeFileSync(kernel, kernelResults);
     writeFileSync(emulated, '');
     // Failed cases are in the results: the comparison tells of them.
-    const env = { ...process.env, IOMMUFD_RIG: 'emulated', IOMMUFD_RESULTS: emulated };
+    const env = { ...process.env, IOMMUFD_RIG: 'emulated', IOMMUFD_LINUX: linux, IOMMUFD_RESULTS: emulated };
     spawnSync(process.execPath, mocha(choice), { cwd: checkout, env, stdio: ['ignore', 'ignore', 'inherit'] });
     const comparison = compare(['kernel', 'emulated'], readResults(kernel), readResults(emulated));
     const agrees = report(comparison);

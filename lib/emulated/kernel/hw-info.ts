@@ -6,6 +6,7 @@ import type { AddressSpace } from '../memory/address-space.js';
 import type { Command } from './command.js';
 import { IommufdDevice } from './device.js';
 import type { IommuDevice } from './driver.js';
+import type { Kernel } from './kernel.js';
 
 const AT = iommu_hw_info.at;
 const { IOMMU_HW_INFO_FLAG_INPUT_TYPE: INPUT_TYPE } = iommufd_hw_info_flags.values;
@@ -15,8 +16,10 @@ const CAPABILITIES = iommufd_hw_capabilities.values;
 const ZEROS = new Uint8Array(4096);
 
 export function getHwInfo(command: Command): number {
+  const { kernel } = command.context;
   const flags = command.get(AT.flags);
-  if ((flags & ~INPUT_TYPE) !== 0) return -ERRNO.EOPNOTSUPP;
+  const known = kernel.has('6.17') ? INPUT_TYPE : 0;
+  if ((flags & ~known) !== 0) return -ERRNO.EOPNOTSUPP;
   // The reserved bytes share a word with the width of PASIDs.
   if (command.get(AT.out_max_pasid_log2) >>> 8 !== 0) return -ERRNO.EOPNOTSUPP;
   const type = (flags & INPUT_TYPE) !== 0 ? command.get(AT.in_data_type) : DEFAULT;
@@ -30,7 +33,7 @@ export function getHwInfo(command: Command): number {
   command.set(AT.out_data_type, info.type);
   command.set(AT.data_len, info.data.length);
   command.set(AT.out_max_pasid_log2, dev.maxPasids === 0 ? 0 : Math.log2(dev.maxPasids));
-  command.set64(AT.out_capabilities, BigInt(capabilitiesOf(dev)));
+  command.set64(AT.out_capabilities, BigInt(capabilitiesOf(dev, kernel)));
   return command.respond(iommu_hw_info.size);
 }
 
@@ -43,10 +46,10 @@ function copyOut(memory: AddressSpace, address: number, room: number, data: Uint
   return true;
 }
 
-function capabilitiesOf(dev: IommuDevice): number {
+function capabilitiesOf(dev: IommuDevice, kernel: Kernel): number {
   let bits = 0;
   if (dev.capable('dirty-tracking')) bits |= CAPABILITIES.IOMMU_HW_CAP_DIRTY_TRACKING;
-  if (!dev.capable('pci-ats')) bits |= CAPABILITIES.IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED;
+  if (!dev.capable('pci-ats') && kernel.linux !== '6.12') bits |= CAPABILITIES.IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED;
   if (dev.maxPasids === 0) return bits;
   if (dev.pciPasid?.exec) bits |= CAPABILITIES.IOMMU_HW_CAP_PCI_PASID_EXEC;
   if (dev.pciPasid?.privileged) bits |= CAPABILITIES.IOMMU_HW_CAP_PCI_PASID_PRIV;

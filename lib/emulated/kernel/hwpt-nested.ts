@@ -7,6 +7,7 @@ import { Hwpt } from './hwpt.js';
 import type { HwptPaging } from './hwpt-paging.js';
 import { sameDriver } from './iommu-group.js';
 import type { IommufdContext } from './iommufd-file.js';
+import type { Kernel } from './kernel.js';
 import type { UserStruct } from './user-data.js';
 import type { Viommu } from './viommu.js';
 
@@ -43,7 +44,8 @@ export function allocNestedOfParent(
   data: UserStruct,
 ): HwptNested | number {
   const { iommu } = device.dev;
-  if (hasOtherFlags(flags) || data.length === 0 || iommu.allocNested === undefined) return -ERRNO.EOPNOTSUPP;
+  if (hasOtherFlags(parent.context.kernel, flags) || data.length === 0 || iommu.allocNested === undefined)
+    return -ERRNO.EOPNOTSUPP;
   const { owner } = parent.domain;
   if (parent.autoDomain || !parent.nestParent || owner === undefined || !sameDriver(owner, iommu)) return -ERRNO.EINVAL;
   if (!parent.context.kernel.allocates()) return -ERRNO.ENOMEM;
@@ -54,13 +56,14 @@ export function allocNestedOfParent(
 /** From a vIOMMU. */
 export function allocNestedOfViommu(viommu: Viommu, flags: number, data: UserStruct): HwptNested | number {
   const { driver } = viommu;
-  if (hasOtherFlags(flags) || data.length === 0 || driver.allocNested === undefined) return -ERRNO.EOPNOTSUPP;
+  if (hasOtherFlags(viommu.context.kernel, flags) || data.length === 0 || driver.allocNested === undefined)
+    return -ERRNO.EOPNOTSUPP;
   if (!viommu.context.kernel.allocates()) return -ERRNO.ENOMEM;
   return made(driver.allocNested(flags & ~FAULT_ID_VALID, data), viommu.hwpt, viommu, flags, viommu.iommu);
 }
 
-function hasOtherFlags(flags: number): boolean {
-  return (flags & ~(FAULT_ID_VALID | PASID)) !== 0;
+function hasOtherFlags(kernel: Kernel, flags: number): boolean {
+  return (flags & ~(FAULT_ID_VALID | (kernel.has('6.15') ? PASID : 0))) !== 0;
 }
 
 function made(

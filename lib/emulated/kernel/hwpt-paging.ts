@@ -7,6 +7,7 @@ import type { PagingDomain } from './driver.js';
 import { Hwpt } from './hwpt.js';
 import type { Ioas } from './ioas.js';
 import type { IommufdContext } from './iommufd-file.js';
+import type { Kernel } from './kernel.js';
 import type { UserStruct } from './user-data.js';
 
 const FLAGS = iommufd_hwpt_alloc_flags.values;
@@ -14,7 +15,11 @@ const NEST_PARENT = FLAGS.IOMMU_HWPT_ALLOC_NEST_PARENT;
 const DIRTY_TRACKING = FLAGS.IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
 const FAULT_ID_VALID = FLAGS.IOMMU_HWPT_FAULT_ID_VALID;
 const PASID = FLAGS.IOMMU_HWPT_ALLOC_PASID;
-const KNOWN = NEST_PARENT | DIRTY_TRACKING | FAULT_ID_VALID | PASID;
+
+/** Before Linux 6.13 only nested page tables have fault queues, before 6.15 none has PASIDs. */
+function knownFlags(kernel: Kernel): number {
+  return NEST_PARENT | DIRTY_TRACKING | (kernel.has('6.13') ? FAULT_ID_VALID : 0) | (kernel.has('6.15') ? PASID : 0);
+}
 
 export class HwptPaging extends Hwpt {
   readonly kind = 'hwpt-paging';
@@ -22,6 +27,8 @@ export class HwptPaging extends Hwpt {
   readonly nestParent: boolean;
   /** Made by the kernel for a device that was attached to an IOAS: goes when the last device does. */
   autoDomain = false;
+  /** It makes its devices' accesses coherent, whatever they ask for. */
+  enforcesCoherency = false;
 
   constructor(
     context: IommufdContext,
@@ -64,7 +71,7 @@ export interface PagingRequest {
 export function allocHwptPaging(ioas: Ioas, device: IommufdDevice, request: PagingRequest): HwptPaging | number {
   const { context, dev } = device;
   const { flags, data } = request;
-  if ((flags & ~KNOWN) !== 0) return -ERRNO.EOPNOTSUPP;
+  if ((flags & ~knownFlags(context.kernel)) !== 0) return -ERRNO.EOPNOTSUPP;
   if ((flags & DIRTY_TRACKING) !== 0 && !dev.capable('dirty-tracking')) return -ERRNO.EOPNOTSUPP;
   if ((flags & FAULT_ID_VALID) !== 0 && (flags & NEST_PARENT) !== 0) return -ERRNO.EOPNOTSUPP;
   if (!context.kernel.allocates()) return -ERRNO.ENOMEM;
@@ -87,7 +94,10 @@ export function abortHwpt(hwpt: HwptPaging): void {
 
 function fill(hwpt: HwptPaging, device: IommufdDevice, attachPasid: number | undefined): number {
   // Whether accesses are coherent is decided before anything is mapped, and for good.
-  if (device.enforceCacheCoherency && !hwpt.domain.enforceCacheCoherency()) return -ERRNO.EINVAL;
+  if (device.enforceCacheCoherency) {
+    hwpt.enforcesCoherency = hwpt.domain.enforceCacheCoherency();
+    if (!hwpt.enforcesCoherency) return -ERRNO.EINVAL;
+  }
   if (attachPasid !== undefined) {
     const rc = attachHwpt(hwpt, device, attachPasid);
     if (rc < 0) return rc;

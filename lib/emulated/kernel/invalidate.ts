@@ -34,7 +34,9 @@ type Work = (entries: UserArray) => number;
 
 function workOf(command: Command, { address, entryLength, count }: UserArray): Work | number {
   if (command.get(AT.__reserved) !== 0) return -ERRNO.EOPNOTSUPP;
-  const unusable = address === 0 || entryLength === 0 || entryLength > PAGE_SIZE || count > MOST_ENTRIES;
+  const bounded = command.context.kernel.linux !== '6.12';
+  const tooMuch = bounded && (entryLength > PAGE_SIZE || count > MOST_ENTRIES);
+  const unusable = address === 0 || entryLength === 0 || tooMuch;
   if (count !== 0 && unusable) return -ERRNO.EINVAL;
   const target = command.context.objects.find(command.get(AT.hwpt_id));
   if (target === undefined) return -ERRNO.ENOENT;

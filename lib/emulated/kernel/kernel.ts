@@ -1,9 +1,14 @@
 // The emulated kernel as a whole: what all its open files share.
+import { isOlder } from '../../uapi/releases.js';
 import type { PhysicalMemory } from '../memory/physical.js';
 import type { Command } from './command.js';
 
 /** Which user API: what Linux merged, or the third version of the vQUEUE patches, from before that. */
 export type Dialect = 'linux' | 'vqueue-v3';
+
+/** Which Linux: those that the emulated kernel was compared with. */
+export const LINUXES = ['7.3', '6.12'] as const;
+export type Linux = (typeof LINUXES)[number];
 
 /** Carries out an ioctl whose struct was copied in: 0 or -errno. */
 export type Handler = (command: Command) => number;
@@ -25,14 +30,23 @@ export interface TestIoctl extends ExtraIoctl {
 export class Kernel {
   readonly physical: PhysicalMemory;
   readonly dialect: Dialect;
+  readonly linux: Linux;
   /** IOMMU_TEST_CMD, on a machine that has mock devices. */
   testCommand: TestIoctl | undefined;
+  readonly #isNewest: boolean;
   /** Allocations until one fails; -1 for never. */
   #failAfter = -1;
 
-  constructor(physical: PhysicalMemory, dialect: Dialect) {
+  constructor(physical: PhysicalMemory, dialect: Dialect, linux: Linux = '7.3') {
     this.physical = physical;
     this.dialect = dialect;
+    this.linux = linux;
+    this.#isNewest = linux === LINUXES[0];
+  }
+
+  /** Whether it has what this release brought. */
+  has(since: string): boolean {
+    return this.#isNewest || !isOlder(this.linux, since);
   }
 
   /**

@@ -30,6 +30,8 @@ const ARENA_SIZE = 256 * 1024;
 
 /** What the process of an emulated machine lives in. */
 export interface ProcessParts {
+  /** What `uname -r` says. */
+  readonly release: string;
   readonly physical: PhysicalMemory;
   readonly memory: LocalAddressSpace;
   readonly files: FdTable;
@@ -41,6 +43,7 @@ export interface ProcessParts {
 
 export class EmulatedSeam implements Seam, RegionHome {
   readonly kind = 'emulated';
+  readonly release: string;
   readonly pageSize = PAGE_SIZE;
   readonly arena: Arena;
   readonly regions = new Set<Region>();
@@ -51,6 +54,7 @@ export class EmulatedSeam implements Seam, RegionHome {
 
   constructor(parts: ProcessParts) {
     this.#parts = parts;
+    this.release = parts.release;
     this.#files = parts.files;
     this.memory = parts.memory;
     const backing = parts.physical.allocate(ARENA_SIZE);

@@ -60,6 +60,7 @@ function place(s: Session): { address: bigint; length: bigint; from: 'memory' | 
     [3, () => ({ address: random.pick([0n, PAGE, 2048n]), length: BigInt(length), from: 'nowhere', offset: 0 })],
     [2, () => ({ address: 2n ** 47n, length: random.pick([2n ** 44n, 0x4000_0000n]), from: 'nowhere', offset: 0 })],
     [2, () => ({ address, length: 0n, from: 'nowhere', offset: 0 })],
+    [2, () => lastPages(s)],
     [1, () => ({ address: random.pick([U64_MAX, 2n ** 63n]), length: PAGE, from: 'nowhere', offset: 0 })],
     [
       1,
@@ -71,6 +72,13 @@ function place(s: Session): { address: bigint; length: bigint; from: 'memory' | 
       }),
     ],
   ])();
+}
+
+/** Memory that ends, with a page of nothing behind it or without. */
+function lastPages({ random, machine }: Session): ReturnType<typeof place> {
+  const count = 1 + random.below(4);
+  const length = PAGE * BigInt(count + (random.percent(70) ? 1 : 0));
+  return { address: machine.lastPages(count), length, from: 'nowhere', offset: 0 };
 }
 
 export function map(s: Session): void {
@@ -157,13 +165,13 @@ function allowIovas(s: Session): void {
     [30, 2 + s.random.below(3)],
   ]);
   const bytes = ranges(s, count);
-  const allowed_iovas = s.random.percent(97) ? s.machine.buffer(bytes) : 0n;
+  const allowed_iovas = s.random.percent(97) ? s.buffer(bytes) : 0n;
   s.ioctl(IOMMU_IOAS_ALLOW_IOVAS, { ioas_id: s.id('ioas'), num_iovas: count, __reserved: s.zero(), allowed_iovas });
 }
 
 function iovaRanges(s: Session): void {
   const room = s.random.pick([0, 1, 2, 8, 8, 8]);
-  const allowed_iovas = s.machine.buffer(new Uint8Array(room * iommu_iova_range.size));
+  const allowed_iovas = s.buffer(new Uint8Array(room * iommu_iova_range.size));
   s.ioctl(IOMMU_IOAS_IOVA_RANGES, { ioas_id: s.id('ioas'), num_iovas: room, __reserved: s.zero(), allowed_iovas });
 }
 

@@ -89,6 +89,8 @@ export function allocPagingDomain(
   data: UserStruct | undefined,
 ): SelftestPagingDomain | number {
   const tracksDirty = (flags & TRACK_DIRTY) !== 0;
+  // Linux 6.12 has one format, and takes no data.
+  if (data !== undefined && kernel.linux === '6.12') return -ERRNO.EOPNOTSUPP;
   if ((flags & ~KNOWN_FLAGS) !== 0 || (tracksDirty && !mockOf(device).tracksDirty)) return -ERRNO.EOPNOTSUPP;
   const type = data === undefined ? TYPES.MOCK_IOMMUPT_DEFAULT : readType(data);
   if (type < 0) return type;

@@ -10,13 +10,15 @@ import {
   iommu_test_cmd,
   iommu_test_op,
   mock_flags_device,
+  mockPasidSince,
   test_mock_domain_flags,
   test_mock_domain_replace,
 } from './uapi.js';
 
 const { IOMMU_TEST_OP_MOCK_DOMAIN_FLAGS: WITH_FLAGS } = iommu_test_op.values;
 const FLAGS = mock_flags_device.values;
-const KNOWN_FLAGS = FLAGS.MOCK_FLAGS_DEVICE_NO_DIRTY | FLAGS.MOCK_FLAGS_DEVICE_PASID;
+/** MOCK_FLAGS_DEVICE_HUGE_IOVA: a mock of Linux 6.12 has large pages on demand; PASIDs it has none. */
+const HUGE_IOVA = 1 << 1;
 const AT = test_mock_domain_flags.at;
 
 /** Stands for a mock device and its attachment; destroying it takes both away. */
@@ -39,7 +41,8 @@ export class SelftestObject extends IommufdObject {
 }
 
 function makeMock(machine: SelftestMachine, flags: number): MockDevice | number {
-  if ((flags & ~KNOWN_FLAGS) !== 0) return -ERRNO.EINVAL;
+  const known = machine.kernel.has(mockPasidSince) ? FLAGS.MOCK_FLAGS_DEVICE_PASID : HUGE_IOVA;
+  if ((flags & ~(FLAGS.MOCK_FLAGS_DEVICE_NO_DIRTY | known)) !== 0) return -ERRNO.EINVAL;
   return machine.kernel.allocates() ? machine.plug(flags) : -ERRNO.ENOMEM;
 }
 

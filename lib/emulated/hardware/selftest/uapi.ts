@@ -247,6 +247,20 @@ export const iommu_test_op = constants('iommu_test_op', 'Operations of IOMMU_TES
   IOMMU_TEST_OP_DMABUF_REVOKE: 23,
 });
 
+/** The Linux that brought an operation, for those that did not come with Linux 6.12 or before. */
+export const testOpSince: { readonly [op in keyof typeof iommu_test_op.values]?: string } = {
+  IOMMU_TEST_OP_DEV_CHECK_CACHE: '6.13',
+  IOMMU_TEST_OP_TRIGGER_VEVENT: '6.15',
+  IOMMU_TEST_OP_PASID_ATTACH: '6.15',
+  IOMMU_TEST_OP_PASID_REPLACE: '6.15',
+  IOMMU_TEST_OP_PASID_DETACH: '6.15',
+  IOMMU_TEST_OP_PASID_CHECK_HWPT: '6.15',
+  IOMMU_TEST_OP_DMABUF_GET: '6.19',
+  IOMMU_TEST_OP_DMABUF_REVOKE: '6.19',
+};
+/** The Linux from which on mock devices have PASIDs (MOCK_FLAGS_DEVICE_PASID). */
+export const mockPasidSince = '6.15';
+
 export const mock_iommupt = constants('mock_iommupt', 'Formats of page tables.', {
   MOCK_IOMMUPT_DEFAULT: [0, 'Pages of MOCK_PAGE_SIZE and MOCK_HUGE_PAGE_SIZE, in the mock aperture'],
   MOCK_IOMMUPT_HUGE: [1, 'Pages of MOCK_HUGE_PAGE_SIZE only; the page size of the system is named too'],

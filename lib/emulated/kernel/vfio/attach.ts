@@ -30,23 +30,25 @@ interface Argument {
   readonly withPasid: boolean;
 }
 
-function copyIn(argument: UserBuffer, shape: Shape, knowsPasids: boolean): Argument | number {
+/** `binding.attachPasid` is there where the driver knows PASIDs; before Linux 6.15 the core does not. */
+function copyIn(argument: UserBuffer, shape: Shape, binding: Binding): Argument | number {
   const bytes = new Uint8Array(shape.size);
   const view = new DataView(bytes.buffer);
   if (!argument.copyIn(0, bytes.subarray(0, shape.fixed))) return -ERRNO.EFAULT;
   const size = view.getUint32(ATTACH.at.argsz, true);
   const flags = view.getUint32(ATTACH.at.flags, true);
   if (size < shape.fixed) return -ERRNO.EINVAL;
-  if ((flags & ~shape.pasidFlag) !== 0) return -ERRNO.EINVAL;
+  const known = binding.context.kernel.has('6.15') ? shape.pasidFlag : 0;
+  if ((flags & ~known) !== 0) return -ERRNO.EINVAL;
   const withPasid = flags !== 0;
   if (!withPasid) return { view, withPasid };
-  if (!knowsPasids) return -ERRNO.EOPNOTSUPP;
+  if (binding.attachPasid === undefined) return -ERRNO.EOPNOTSUPP;
   if (size < shape.size) return -ERRNO.EINVAL;
   return argument.copyIn(shape.fixed, bytes.subarray(shape.fixed)) ? { view, withPasid } : -ERRNO.EFAULT;
 }
 
 export function attach(binding: Binding, argument: UserBuffer): number {
-  const call = copyIn(argument, ATTACH_SHAPE, binding.attachPasid !== undefined);
+  const call = copyIn(argument, ATTACH_SHAPE, binding);
   if (typeof call === 'number') return call;
   const { view, withPasid } = call;
   const ptId = view.getUint32(ATTACH.at.pt_id, true);
@@ -59,7 +61,7 @@ export function attach(binding: Binding, argument: UserBuffer): number {
 }
 
 export function detach(binding: Binding, argument: UserBuffer): number {
-  const call = copyIn(argument, DETACH_SHAPE, binding.detachPasid !== undefined);
+  const call = copyIn(argument, DETACH_SHAPE, binding);
   if (typeof call === 'number') return call;
   if (call.withPasid) binding.detachPasid?.(call.view.getUint32(DETACH.at.pasid, true));
   else binding.detach();

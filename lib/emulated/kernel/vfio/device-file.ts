@@ -81,7 +81,8 @@ export class VfioDeviceFile extends OpenFile {
     if (typeof view === 'number') return view;
     const flags = view.getUint32(BIND.at.flags, true);
     const fd = view.getInt32(BIND.at.iommufd, true);
-    if (fd < 0 || (flags & ~VFIO_DEVICE_BIND_FLAG_TOKEN) !== 0) return -ERRNO.EINVAL;
+    const known = this.#node.kernel.has('6.18') ? VFIO_DEVICE_BIND_FLAG_TOKEN : 0;
+    if (fd < 0 || (flags & ~known) !== 0) return -ERRNO.EINVAL;
     if (this.#binding !== undefined) return -ERRNO.EINVAL;
     const token = (flags & VFIO_DEVICE_BIND_FLAG_TOKEN) !== 0;
     const refusal = this.#checkToken(token ? Number(view.getBigUint64(BIND.at.token_uuid_ptr, true)) : undefined);

@@ -1,5 +1,6 @@
 // VFIO_DEVICE_FEATURE: which feature is meant, and what the core does of them itself (drivers/vfio/vfio_main.c).
 import { ERRNO } from '../../../uapi/errno.js';
+import { featureSince } from '../../../uapi/releases.js';
 import { vfio_device_feature_flags, vfio_device_feature_index } from '../../../uapi/vfio-constants.js';
 import { vfio_device_feature } from '../../../uapi/vfio-structs.js';
 import type { Kernel } from '../kernel.js';
@@ -29,6 +30,11 @@ export interface FeatureCall {
   readonly size: number;
 }
 
+/** Since when the core knows what a feature's index is; a driver is not asked before. */
+const SINCE: ReadonlyMap<number, string> = new Map(
+  Object.entries(featureSince).map(([name, since]) => [INDEX[name as keyof typeof INDEX], since]),
+);
+
 /** Answers 0 or -errno. */
 type Feature = (call: FeatureCall) => number;
 
@@ -53,6 +59,8 @@ export function deviceFeature(kernel: Kernel, driver: VfioDriver, argument: User
   if ((flags & ~(MASK | SET | GET | PROBE)) !== 0) return -ERRNO.EINVAL;
   if ((flags & (PROBE | SET | GET)) === (SET | GET)) return -ERRNO.EINVAL;
   const data = bufferFrom(argument, HEADER.at.data);
+  const since = SINCE.get(flags & MASK);
+  if (since !== undefined && !kernel.has(since)) return -ERRNO.ENOTTY;
   const feature = CORE.get(flags & MASK);
   if (feature !== undefined) return feature({ kernel, driver, flags, data, size });
   return driver.feature?.(flags, data, size) ?? -ERRNO.ENOTTY;

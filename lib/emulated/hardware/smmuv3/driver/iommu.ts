@@ -17,7 +17,13 @@ import { UserCommands } from './user-commands.js';
 import { Smmuv3Viommu } from './viommu.js';
 import { Vmids } from './vmids.js';
 
-const { IOMMU_HW_INFO_TYPE_DEFAULT: INFO_DEFAULT, IOMMU_HW_INFO_TYPE_ARM_SMMUV3: INFO } = iommu_hw_info_type.values;
+const {
+  IOMMU_HW_INFO_TYPE_NONE: INFO_NONE,
+  IOMMU_HW_INFO_TYPE_DEFAULT: INFO_DEFAULT,
+  IOMMU_HW_INFO_TYPE_ARM_SMMUV3: INFO,
+} = iommu_hw_info_type.values;
+/** The Linux whose driver nests, and tells of itself. */
+const NESTING_SINCE = '6.13';
 const { IOMMU_VIOMMU_TYPE_ARM_SMMUV3: VIOMMU } = iommu_viommu_type.values;
 const {
   IOMMU_HWPT_ALLOC_NEST_PARENT: NEST_PARENT,
@@ -54,13 +60,16 @@ export class Smmuv3Iommu implements Iommu {
     this.blocked = blocked;
     this.smmu = new Smmu(kernel.physical);
     this.smmu.onEvent = (record) => handleEvent(this.devices, record);
-    this.features = featuresOf(this.smmu.identification, firmware);
+    const features = featuresOf(this.smmu.identification, firmware);
+    // Whatever the hardware can: drivers before that nest nothing.
+    this.features = { ...features, nesting: features.nesting && kernel.has(NESTING_SINCE) };
     this.userCommands = new UserCommands(this.features);
     this.vmids = new Vmids(this.features.vmidBits);
     this.#impl = impl;
   }
 
   hwInfo(_device: IommuDevice, type: number): { readonly type: number; readonly data: Uint8Array } | number {
+    if (!this.kernel.has(NESTING_SINCE)) return { type: INFO_NONE, data: new Uint8Array(0) };
     if (type !== INFO_DEFAULT && type !== INFO) return this.#impl?.hwInfo?.(type) ?? -ERRNO.EOPNOTSUPP;
     if (!this.kernel.allocates()) return -ERRNO.ENOMEM;
     const data = new Uint8Array(iommu_hw_info_arm_smmuv3.size);

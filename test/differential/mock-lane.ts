@@ -1,21 +1,24 @@
-// Random sequences of calls on one iommufd, the same for the same seed as long as the answers are: later calls use ids that
-// earlier ones answered. What they must not do, since it would differ or harm the kernel, is said where it is avoided:
+// Sessions on /dev/iommu with the mock's devices: two contexts at most, over the same memory. What they must not do, since it
+// would differ or harm the kernel, is said where it is avoided:
 // - of ordinary memory, page tables with large pages are not asked for dirty pages, nor hardware queues made over several
 //   pages: both tell what lies next to what physically;
-// - dma-bufs, which the emulated kernel does not have;
-// - VFIO's own ioctls on /dev/iommu, which it does not have either.
-
+// - dma-bufs, of which the kernel's mock answers no file;
+// - VFIO's own ioctls on /dev/iommu.
 import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import { iommufd_hwpt_alloc_flags } from '../../lib/uapi/index.js';
-import type { Machine } from './machine.js';
-import { Random } from './random.js';
+import { hostSeam } from '../../lib/unsafe.js';
+import { mockHost } from '../rig/rig.js';
+import { type Lane, type Life, type Side, stepsByName } from './lane.js';
+import { Machine } from './machine.js';
+import type { Random } from './random.js';
 import { Session } from './session.js';
 import { accessSteps, createAccess } from './steps/accesses.js';
 import { addressSpaceSteps, allocIoas, map, rlimitMode } from './steps/address-spaces.js';
 import { detachPasids, deviceSteps, makeDevice, pasidAttach, replace } from './steps/devices.js';
 import { fileSteps } from './steps/files.js';
+import { oddSteps } from './steps/odd-calls.js';
 import { allocNested, pageTableSteps, plainPaging, setTracking } from './steps/page-tables.js';
-import type { Step, Weighted } from './steps/step.js';
+import type { Weighted } from './steps/step.js';
 import { stories } from './steps/stories.js';
 import {
   allocFault,
@@ -33,7 +36,7 @@ const {
   IOMMU_HWPT_ALLOC_PASID: PASID,
 } = iommufd_hwpt_alloc_flags.values;
 
-/** What a sequence is about: kinds of steps, and how much they count in it. */
+/** What a session is about: kinds of steps, and how much they count in it. */
 const THEMES: readonly (readonly [weight: number, steps: readonly Weighted[]])[] = [
   [
     3,
@@ -45,12 +48,23 @@ const THEMES: readonly (readonly [weight: number, steps: readonly Weighted[]])[]
       [1, pageTableSteps],
       [1, virtualSteps],
       [1, stories],
+      [1, oddSteps],
     ),
   ],
   [3, join([2, stories], [1, addressSpaceSteps], [1, deviceSteps], [1, pageTableSteps], [1, fileSteps])],
-  [3, join([4, addressSpaceSteps], [3, accessSteps], [1, deviceSteps], [1, fileSteps])],
+  [3, join([4, addressSpaceSteps], [3, accessSteps], [1, deviceSteps], [1, fileSteps], [1, oddSteps])],
   [2, join([3, deviceSteps], [2, pageTableSteps], [1, fileSteps], [1, addressSpaceSteps])],
-  [2, join([3, virtualSteps], [2, pageTableSteps], [2, fileSteps], [1, deviceSteps], [1, addressSpaceSteps])],
+  [
+    2,
+    join(
+      [3, virtualSteps],
+      [2, pageTableSteps],
+      [2, fileSteps],
+      [1, deviceSteps],
+      [1, addressSpaceSteps],
+      [1, oddSteps],
+    ),
+  ],
   [2, join([1, addressSpaceSteps], [4, pageTableSteps], [1, deviceSteps])],
 ];
 
@@ -64,7 +78,7 @@ function nestParent(s: Session): void {
   plainPaging(s, NEST_PARENT);
 }
 
-/** What most sequences have before they start in earnest. */
+/** What most sessions have before they start in earnest. */
 function setUp(s: Session): void {
   const { random } = s;
   if (random.percent(10)) rlimitMode(s);
@@ -84,15 +98,14 @@ function setUp(s: Session): void {
 }
 
 /** Closes everything, in any order, and looks whether a page stayed pinned. */
-function tearDown(s: Session): void {
-  const { machine, random } = s;
-  detachPasids(s);
-  const close = (fd: number) => (): void => machine.note(`close ${machine.seam.close(fd)}`);
-  const left = [
+function tearDown(sessions: readonly Session[], machine: Machine, random: Random): void {
+  for (const session of sessions) detachPasids(session);
+  const close = (fd: number) => (): void => machine.close(fd);
+  const left = sessions.flatMap((s) => [
     close(s.fd),
     ...[...s.accesses, ...s.eventFiles].map(({ fd }) => close(fd)),
     ...s.windows.map((window) => (): void => machine.note(`unmap ${window.free()}`)),
-  ];
+  ]);
   while (left.length > 0) left.splice(random.below(left.length), 1)[0]?.();
   const fd = machine.open();
   machine.test(fd, 'IOMMU_TEST_OP_SET_TEMP_MEMORY_LIMIT', mock.test_memory_limit, { limit: 65536 });
@@ -103,27 +116,60 @@ function tearDown(s: Session): void {
       refs: 0,
     });
   }
-  machine.seam.close(fd);
+  machine.close(fd);
 }
 
-/** Mostly one that is about something that there is. */
-function nextStep(s: Session, steps: readonly Weighted[]): Step {
-  for (let tries = 0; ; tries++) {
-    const [, step, about] = s.random.weighted(steps.map((one) => [one[0], one] as const));
-    if (s.has(about) || tries > 8 || s.random.percent(10)) return step;
+const STEPS = stepsByName([setUp, ...THEMES.flatMap(([, steps]) => steps.map(([, step]) => step))]);
+
+class MockLife implements Life {
+  readonly #machine: Machine;
+  readonly #sessions: Session[] = [];
+  readonly #steps: readonly (readonly [number, Weighted])[];
+
+  constructor(machine: Machine, random: Random) {
+    this.#machine = machine;
+    machine.useMemory(random.percent(30) ? 'huge' : 'ordinary');
+    machine.take();
+    this.#steps = random.weighted(THEMES).map((one) => [one[0], one]);
+    this.#sessions.push(new Session(machine, random));
+    if (random.percent(25)) this.#sessions.push(new Session(machine, random));
+  }
+
+  /** Mostly one that is about something that there is. */
+  choose(random: Random): string {
+    const [session] = this.#sessions;
+    for (let tries = 0; ; tries++) {
+      const [, step, about] = random.weighted(this.#steps);
+      if (session?.has(about) === true || tries > 8 || random.percent(10)) return step.name;
+    }
+  }
+  run(name: string, random: Random): void | Promise<void> {
+    const session = (random.percent(20) ? this.#sessions[1] : undefined) ?? this.#sessions[0];
+    const step = STEPS.get(name);
+    if (session === undefined || step === undefined) throw new Error(`there is no step ${name}`);
+    session.random = random;
+    return step(session);
+  }
+  end(random: Random): void {
+    tearDown(this.#sessions, this.#machine, random);
+  }
+  take(): string[] {
+    return this.#machine.take();
   }
 }
 
-/** Runs one of a seed's sequences; answers what was asked and answered. */
-export function runSequence(machine: Machine, seed: number, index: number): string[] {
-  const random = new Random(seed, index);
-  machine.useMemory(random.percent(30) ? 'huge' : 'ordinary');
-  machine.take();
-  const session = new Session(machine, random);
-  const steps = random.weighted(THEMES);
-  setUp(session);
-  const count = 15 + random.below(50);
-  for (let i = 0; i < count; i++) nextStep(session, steps)(session);
-  tearDown(session);
-  return machine.take();
-}
+export const mockLane: Lane = {
+  steps: new Set(STEPS.keys()),
+  first: setUp.name,
+  longest: 70,
+  emulatedHost: mockHost,
+  side: (host): Side => {
+    const machine = new Machine(hostSeam(host));
+    return {
+      begin: (random) => new MockLife(machine, random),
+      get calls() {
+        return machine.calls;
+      },
+    };
+  },
+};

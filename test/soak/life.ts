@@ -1,6 +1,6 @@
 // A machine with VMMs that do what comes to mind: what there is of it, and one operation after the other.
 import assert from 'node:assert/strict';
-import { createEmulatedHost, type EmulatedHost, type MachineName, type MachineState } from '../../lib/emulated-host.js';
+import type { EmulatedHost, MachineName } from '../../lib/emulated-host.js';
 import type { DmaMemory } from '../../lib/index.js';
 import {
   type Device,
@@ -10,9 +10,10 @@ import {
   UsageError,
   type VfioDevice,
 } from '../../lib/index.js';
-import { markedRam, PAGE, Places, type Ram } from './soak-places.js';
+import type { Host } from '../../lib/unsafe.js';
+import { markedRam, PAGE, Places, type Ram } from './places.js';
+import type { World } from './world.js';
 
-export const ADDRESSES = ['0000:01:00.0', '0000:01:00.1', '0000:02:00.0'] as const;
 /** Pages of the memory that VMMs take. */
 const RAM_PAGES = 256;
 
@@ -49,8 +50,8 @@ export class Random {
 export type Operation = (life: Life) => unknown;
 
 export class Life {
-  readonly host: EmulatedHost;
-  readonly before: MachineState;
+  readonly world: World;
+  readonly before: unknown;
   readonly places = new Places();
   readonly iommufds: Iommufd[] = [];
   readonly nics: VfioDevice[] = [];
@@ -68,19 +69,30 @@ export class Life {
   #serial = 0;
 
   constructor(
-    readonly machine: MachineName,
+    make: (random: Random) => World,
     readonly random: Random,
   ) {
     this.failing = random.chance(50);
-    const capable = machine !== 'selftest';
-    const model = { model: 'test', pasid: true, ats: capable, recoverableFaults: capable } as const;
-    this.host = createEmulatedHost({
-      machine,
-      devices: ADDRESSES.map((address) => ({ address, ...model })),
-      limits: { privileged: random.chance(50), lockedMemory: random.chance(20) ? 600 * PAGE : 2 ** 30 },
-      memory: { scatter: random.chance(50) },
-    });
-    this.before = this.host.inspect();
+    this.world = make(random);
+    this.before = this.world.inspect();
+  }
+
+  get machine(): MachineName {
+    return this.world.machine;
+  }
+  get host(): Host {
+    return this.world.host;
+  }
+  /** The emulated host: what needs one is drawn on emulated machines only. */
+  get emulated(): EmulatedHost {
+    assert(this.world.emulated !== undefined);
+    return this.world.emulated;
+  }
+  /** The name of one of the devices. */
+  address(): string {
+    const name = this.random.pick(this.world.addresses);
+    assert(name !== undefined);
+    return name;
   }
 
   ram(pages = RAM_PAGES): Ram {
@@ -131,7 +143,7 @@ export class Life {
 
   /** All goes, in any order; then the machine is as it was. */
   async end(): Promise<void> {
-    this.host.failAllocation(-1);
+    this.world.emulated?.failAllocation(-1);
     const closers: (() => void)[] = [
       ...this.openNics().map((nic) => () => nic[Symbol.dispose]()),
       ...this.iommufds.map((iommufd) => () => iommufd.close()),
@@ -148,8 +160,8 @@ export class Life {
     }
     for (let i = 0; i < 50 && this.waits.size > 0; i++) await turn();
     assert.deepEqual([...this.waits.values()], [], 'something waits for ever');
-    for (const address of this.asked) this.host.returnDevice(address);
-    assert.deepEqual(this.host.inspect(), this.before);
+    for (const address of this.asked) this.emulated.returnDevice(address);
+    assert.deepEqual(this.world.inspect(), this.before);
   }
 }
 

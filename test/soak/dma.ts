@@ -1,8 +1,8 @@
 // DMA of a soaked machine's devices: what arrives is of memory that is mapped for it, page by page.
 import assert from 'node:assert/strict';
 import { type Device, IommufdError } from '../../lib/index.js';
-import type { Life } from './soak-life.js';
-import { ioasBehind, PAGE, tagAt, writeAt } from './soak-places.js';
+import type { Life } from './life.js';
+import { ioasBehind, PAGE, tagAt, writeAt } from './places.js';
 
 /** Accesses at a time. */
 const BURST = 8;
@@ -45,7 +45,7 @@ export function dma(life: Life): void {
 function access(life: Life, device: Device, pasid: number): void {
   const page = aPage(life, device, pasid);
   if (life.random.chance(30)) write(life, device, page, pasid);
-  else check(life, device, page, pasid, life.host.deviceOf(device).dmaRead(tagAt(page), 4, { pasid }));
+  else check(life, device, page, pasid, life.emulated.deviceOf(device).dmaRead(tagAt(page), 4, { pasid }));
 }
 
 /**
@@ -80,7 +80,7 @@ function write(life: Life, device: Device, page: bigint, pasid: number): void {
   const isPlain = !space.isNested || life.machine === 'selftest';
   if (isPlain && placed !== undefined && placed.offset < FIRST_DATA_PAGE * PAGE) return;
   const value = Uint8Array.from({ length: 4 }, () => life.random.below(256));
-  life.host.deviceOf(device).dmaWrite(writeAt(page), value, { pasid });
+  life.emulated.deviceOf(device).dmaWrite(writeAt(page), value, { pasid });
   life.dmas++;
   if (space.isNested) life.nested++;
   if (!isPlain) return;
@@ -94,5 +94,5 @@ function write(life: Life, device: Device, page: bigint, pasid: number): void {
 export function dmaThatWaits(life: Life): void {
   const device = life.device();
   if (device === undefined || life.waits.size > 20) return;
-  life.wait('DMA', life.host.deviceOf(device).dmaReadAsync(aPage(life, device, 0), 4));
+  life.wait('DMA', life.emulated.deviceOf(device).dmaReadAsync(aPage(life, device, 0), 4));
 }

@@ -1,10 +1,20 @@
 // What a VMM may do, at random: one line each of what there is to it.
 import { mock } from '../../lib/emulated-host.js';
-import type { Device, FaultQueue, HwptNested, HwptPaging, HwQueue, Ioas, Veventq, Viommu } from '../../lib/index.js';
+import {
+  type Device,
+  type FaultQueue,
+  type HwptNested,
+  type HwptPaging,
+  type HwQueue,
+  type Ioas,
+  IommufdError,
+  type Veventq,
+  type Viommu,
+} from '../../lib/index.js';
 import { FORGET_ASID, GuestQueue, GuestTables, SYNC } from '../rig/vqueue-guest.js';
 import { VtdTables } from '../rig/vtd-tables.js';
-import { dma, dmaThatWaits } from './soak-dma.js';
-import { ADDRESSES, type Life, type Operation } from './soak-life.js';
+import { dma, dmaThatWaits } from './dma.js';
+import type { Life, Operation } from './life.js';
 import {
   interrupts,
   logging,
@@ -15,13 +25,13 @@ import {
   requestDevice,
   reset,
   returnDevice,
-} from './soak-operations-vfio.js';
-import { PAGE, type Ram } from './soak-places.js';
+} from './operations-vfio.js';
+import { PAGE, type Placed, type Ram } from './places.js';
+import type { Weights } from './world.js';
 
-/** Where memory is mapped: some of these overlap. */
-const IOVAS = [0x4000_0000n, 0x4010_0000n, 0x4020_0000n, 0x4008_0000n, 0x4018_0000n] as const;
-/** Where a guest has its memory. */
-export const BASE = 0x4000_0000n;
+/** Where memory is mapped, from the world's base on: some of these overlap. */
+const IOVAS = [0n, 0x10_0000n, 0x20_0000n, 0x8_0000n, 0x18_0000n] as const;
+const anIova = ({ random, world }: Life) => world.base + (random.pick(IOVAS) ?? 0n);
 const PASIDS = [undefined, undefined, undefined, 1, 63, 5000] as const;
 const MOST_RAMS = 6;
 
@@ -30,8 +40,12 @@ const openIommufd: Operation = (life) => {
 };
 const openDevice: Operation = (life) => {
   const iommufd = life.iommufd();
-  const address = life.random.pick(ADDRESSES) ?? ADDRESSES[0];
+  const address = life.address();
   if (iommufd === undefined) return;
+  if (life.world.bind !== undefined) {
+    life.world.bind(life, iommufd);
+    return;
+  }
   const nic = life.host.openDevice(address);
   life.nics.push(nic);
   try {
@@ -51,11 +65,12 @@ const freeRam: Operation = (life) => {
 };
 const allocIoas: Operation = (life) => life.iommufd()?.allocIoas();
 
-function mapOptions({ random }: Life, { pages }: Ram) {
+function mapOptions(life: Life, { pages }: Ram) {
+  const { random } = life;
   const first = random.below(4) * 16;
   const length = (random.chance(50) ? pages - first : 1 + random.below(32)) * PAGE;
   return {
-    ...{ iova: random.pick(IOVAS) ?? BASE, offset: first * PAGE, length },
+    ...{ iova: anIova(life), offset: first * PAGE, length },
     ...{ readable: true, writable: random.chance(80) },
   };
 }
@@ -74,24 +89,43 @@ const unmap: Operation = (life) => {
   const placed = life.random.pick(life.places.of(ioas));
   if (placed === undefined) return;
   // What devices keep of it must go with it.
-  dma(life);
+  if (life.world.emulated !== undefined) dma(life);
   ioas.unmap(placed.iova, placed.length);
   life.places.gone(ioas, placed.iova);
-  dma(life);
+  if (life.world.emulated !== undefined) dma(life);
 };
 const unmapAll: Operation = (life) => {
   const ioas = life.object<Ioas>('ioas');
   if (ioas === undefined) return;
-  ioas.unmapAll();
-  life.places.of(ioas).length = 0;
+  const placed = life.places.of(ioas);
+  try {
+    ioas.unmapAll();
+    placed.length = 0;
+  } catch (error) {
+    // What lies before the pages that something uses is gone: each tells for itself.
+    const left = placed.filter((one) => isInUse(ioas, one));
+    placed.splice(0, placed.length, ...left);
+    throw error;
+  }
 };
+/** Whether a mapping is there and stays; one that is merely there goes. */
+function isInUse(ioas: Ioas, { iova, length }: Placed): boolean {
+  try {
+    ioas.unmap(iova, length);
+    return false;
+  } catch (error) {
+    if (error instanceof IommufdError && (error.code === 'EBUSY' || error.code === 'ENOENT'))
+      return error.code === 'EBUSY';
+    throw error;
+  }
+}
 const copy: Operation = (life) => {
   const to = life.object<Ioas>('ioas');
   if (to === undefined) return;
   const from = life.object<Ioas>('ioas', to.iommufd);
   const placed = from === undefined ? undefined : life.random.pick(life.places.of(from));
   if (from === undefined || placed === undefined) return;
-  const iova = to.copy(from, { sourceIova: placed.iova, length: placed.length, iova: life.random.pick(IOVAS) ?? BASE });
+  const iova = to.copy(from, { sourceIova: placed.iova, length: placed.length, iova: anIova(life) });
   // A copy may do all that the memory can.
   life.places.of(to).push({ ...placed, iova, readable: true, writable: true });
 };
@@ -144,19 +178,19 @@ const allocVeventq: Operation = (life) => {
   viommu?.allocVeventq({ depth: 1 + life.random.below(4), ...(life.machine === 'selftest' ? mock.veventq() : {}) });
 };
 const allocHwQueue: Operation = (life) => {
-  const place = { index: life.random.below(3), iova: BASE, length: PAGE };
+  const place = { index: life.random.below(3), iova: life.world.base, length: PAGE };
   life.object<Viommu>('viommu')?.allocHwQueue({ ...place, ...(life.machine === 'selftest' ? mock.hwQueue() : {}) });
 };
 /** A guest's tables in a memory that may be mapped where it thinks, and a page table of them. */
 function nestedOn(life: Life, device: Device, parent: HwptPaging | Viommu, ram: Ram): HwptNested {
-  const { random, machine } = life;
+  const { random, machine, world } = life;
   if (machine === 'selftest') return parent.allocNestedHwpt(device, mock.nested());
   if (machine === 'intel-vtd') {
-    const tables = new VtdTables(ram.memory, { base: BASE, from: 0 });
-    for (let i = 0; i < 4; i++) tables.map(VA + BigInt(i * PAGE), BASE + BigInt((16 + random.below(200)) * PAGE));
+    const tables = new VtdTables(ram.memory, { base: world.base, from: 0 });
+    for (let i = 0; i < 4; i++) tables.map(VA + BigInt(i * PAGE), world.base + BigInt((16 + random.below(200)) * PAGE));
     return parent.allocNestedHwpt(device, { vtd: tables.vtd, pasid: random.chance(50) });
   }
-  const tables = new GuestTables(ram.memory, BASE);
+  const tables = new GuestTables(ram.memory, world.base);
   for (let i = 0; i < 4; i++) tables.map(i, random.chance(80) ? random.below(200) : undefined);
   return parent.allocNestedHwpt(device, { ste: tables.ste({ ats: random.chance(50) }) });
 }
@@ -174,8 +208,15 @@ const furnish: Operation = (life) => {
   if (device === undefined) return;
   const ram = life.aRam() ?? life.ram();
   const ioas = device.iommufd.allocIoas();
-  const placed = { iova: BASE, length: BigInt(ram.memory.size), ram, offset: 0, readable: true, writable: true };
-  ioas.map(ram.memory, { iova: BASE });
+  const placed = {
+    iova: life.world.base,
+    length: BigInt(ram.memory.size),
+    ram,
+    offset: 0,
+    readable: true,
+    writable: true,
+  };
+  ioas.map(ram.memory, { iova: life.world.base });
   life.places.of(ioas).push(placed);
   const parent = ioas.allocHwpt(device, { nestParent: true });
   if (life.machine === 'intel-vtd') {
@@ -223,9 +264,9 @@ const readEvents: Operation = (life) => life.object<Veventq>('veventq')?.drain()
 const raiseEvent: Operation = (life) => {
   const device = life.device();
   if (device === undefined) return;
-  const own = life.host.deviceOf(device);
+  const own = life.emulated.deviceOf(device);
   if (life.machine === 'selftest') own.raiseEvent();
-  else own.requestPage({ address: BASE, group: life.random.below(512) });
+  else own.requestPage({ address: life.world.base, group: life.random.below(512) });
 };
 const track: Operation = (life) => {
   const hwpt = life.object<HwptPaging>('hwpt-paging');
@@ -262,11 +303,11 @@ const closeIommufd: Operation = (life) => {
 const failAllocation: Operation = (life) => {
   if (!life.failing) return;
   life.failed = true;
-  life.host.failAllocation(life.random.below(6));
+  life.emulated.failAllocation(life.random.below(6));
 };
 
 /** How often each is drawn. */
-const WEIGHTS: readonly (readonly [number, string, Operation])[] = [
+const WEIGHTS: Weights = [
   [12, 'openIommufd', openIommufd],
   [30, 'openDevice', openDevice],
   [6, 'allocRam', allocRam],
@@ -308,8 +349,19 @@ const WEIGHTS: readonly (readonly [number, string, Operation])[] = [
   [120, 'dma', dma],
   [6, 'dmaThatWaits', dmaThatWaits],
 ];
-const DRAWN = WEIGHTS.flatMap(([weight, name, run]) => Array.from({ length: weight }, () => ({ name, run })));
+/** What only an emulated machine can be asked for: a device's own side, and the machine's. */
+const EMULATED: readonly Operation[] = [raiseEvent, requestDevice, returnDevice, failAllocation, dma, dmaThatWaits];
 
-export function draw(life: Life): { readonly name: string; readonly run: Operation } {
-  return life.random.pick(DRAWN) ?? { name: 'nothing', run: () => undefined };
+interface Drawn {
+  readonly name: string;
+  readonly run: Operation;
+}
+const drawnFrom = (weights: Weights): Drawn[] =>
+  weights.flatMap(([weight, name, run]) => Array.from({ length: weight }, () => ({ name, run })));
+const ON_EMULATED = drawnFrom(WEIGHTS);
+const ON_BOTH = drawnFrom(WEIGHTS.filter(([, , run]) => !EMULATED.includes(run)));
+
+export function draw({ random, world }: Life): Drawn {
+  const choice = world.emulated === undefined ? [...ON_BOTH, ...drawnFrom(world.operations)] : ON_EMULATED;
+  return random.pick(choice) ?? { name: 'nothing', run: () => undefined };
 }

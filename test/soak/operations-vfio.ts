@@ -1,9 +1,7 @@
 // What a VMM may do to its VFIO devices, at random.
 import type { Ioas, MigrationTarget } from '../../lib/index.js';
-import { ADDRESSES, type Operation, turn } from './soak-life.js';
-import { PAGE } from './soak-places.js';
-
-const BASE = 0x4000_0000n;
+import { type Operation, turn } from './life.js';
+import { PAGE } from './places.js';
 
 export const interrupts: Operation = (life) => {
   const index = life.random.pick(['intx', 'msi', 'msix', 'request', 'error'] as const) ?? 'msix';
@@ -20,7 +18,7 @@ export const reset: Operation = (life) => {
 };
 export const registers: Operation = (life) => {
   const nic = life.nic();
-  const window = nic?.region(life.random.chance(50) ? 'bar0' : 'bar2').mmap();
+  const window = nic?.region(life.random.chance(50) ? 'bar0' : life.world.sharedBar).mmap();
   window?.write32(4, 7);
   if (life.random.chance(60)) window?.unmap();
 };
@@ -28,7 +26,7 @@ export const mapBar: Operation = (life) => {
   const nic = life.nic();
   const ioas = nic && life.object<Ioas>('ioas', nic.device.iommufd);
   if (nic === undefined || ioas === undefined) return;
-  const mapping = ioas.mapDmaBuf(nic.region('bar2'), { iova: 0x6000_0000n });
+  const mapping = ioas.mapDmaBuf(nic.region(life.world.sharedBar), { iova: life.world.base + 0x2000_0000n });
   if (life.random.chance(60)) mapping.unmap();
 };
 export const power: Operation = (life) => {
@@ -38,7 +36,7 @@ export const power: Operation = (life) => {
 };
 export const logging: Operation = (life) => {
   const log = life.nic()?.dmaLogging;
-  const range = { iova: BASE, length: 256 * PAGE };
+  const range = { iova: life.world.base, length: 256 * PAGE };
   if (life.random.chance(40)) log?.start({ ranges: [range] });
   else if (life.random.chance(50)) log?.report(range);
   else log?.stop();
@@ -50,9 +48,9 @@ export const migrate: Operation = (life) => {
   if (life.random.chance(80)) stream?.close();
 };
 export const requestDevice: Operation = async (life) => {
-  const address = life.random.pick(ADDRESSES) ?? ADDRESSES[0];
+  const address = life.address();
   life.asked.add(address);
-  life.wait(`request of ${address}`, life.host.requestDevice(address));
+  life.wait(`request of ${address}`, life.emulated.requestDevice(address));
   await turn();
 };
 export const returnDevice: Operation = (life) => {
@@ -61,6 +59,6 @@ export const returnDevice: Operation = (life) => {
   // Who has it open closes it, mostly.
   const nic = life.openNics().find(({ name }) => name === address);
   if (life.random.chance(70)) nic?.[Symbol.dispose]();
-  life.host.returnDevice(address);
+  life.emulated.returnDevice(address);
   life.asked.delete(address);
 };

@@ -1,8 +1,9 @@
-// Random sequences of calls on devices, the same for the same seed as long as the answers are. What they must not do, since
-// it would differ or harm the machine, is said where it is avoided.
+// Sessions on devices of VFIO. What they must not do, since it would differ or harm the machine, is said where it is avoided.
 import type { Region } from '../../../lib/unsafe.js';
-import { Random } from '../random.js';
-import type { VfioMachine } from './machine.js';
+import { vfioHost } from '../../rig/vfio-rig.js';
+import { type Lane, type Life, type Side, stepsByName } from '../lane.js';
+import type { Random } from '../random.js';
+import { VfioMachine } from './machine.js';
 import { type DeviceRole, isSerial, PAGE, PCI_ROLES, SERIAL_ROLES, VfioSession } from './session.js';
 import { descriptionSteps, hotResetSteps } from './steps/descriptions.js';
 import { dmaSteps } from './steps/dma.js';
@@ -21,7 +22,7 @@ import { interruptLifeSteps, serialInterruptLifeSteps } from './steps/interrupt-
 import { interruptSteps } from './steps/interrupts.js';
 import { migrationSteps } from './steps/migration.js';
 import { registerSteps, serialRegisterSteps } from './steps/registers.js';
-import type { VfioStep, WeightedStep } from './steps/step.js';
+import type { WeightedStep } from './steps/step.js';
 
 interface Theme {
   readonly roles: readonly DeviceRole[];
@@ -31,7 +32,7 @@ interface Theme {
 const EDU: readonly DeviceRole[] = ['edu'];
 const PAIR: readonly DeviceRole[] = ['pair0', 'pair1'];
 
-/** What a sequence is about: devices, and kinds of steps. A hot reset takes a second, a transfer a tenth of one. */
+/** What a session is about: devices, and kinds of steps. A hot reset takes a second, a transfer a tenth of one. */
 const THEMES: readonly (readonly [weight: number, theme: Theme])[] = [
   [4, { roles: EDU, steps: join([1, interruptLifeSteps]) }],
   [2, { roles: SERIAL_ROLES, steps: join([1, serialInterruptLifeSteps]) }],
@@ -75,7 +76,7 @@ function join(...parts: readonly (readonly [number, readonly WeightedStep[]])[])
   return parts.flatMap(([times, steps]) => steps.map(([weight, step]): WeightedStep => [times * weight, step]));
 }
 
-/** What most sequences have before they start in earnest: every device bound. */
+/** What most sessions have before they start in earnest: every device bound. */
 function setUp(s: VfioSession): void {
   const { random } = s;
   openIommufd(s);
@@ -108,31 +109,60 @@ function tearDown(s: VfioSession): void {
   s.closeEvents();
 }
 
-async function run(s: VfioSession, step: VfioStep): Promise<void> {
-  await step(s);
-  await s.machine.settle();
-  s.collectEvents();
-}
-
 function memoryOf({ seam }: VfioMachine): Region {
   const memory = seam.allocateMemory({ backing: 'memfd', hugePageSize: 0, size: 8 * PAGE });
   if (typeof memory === 'number') throw new Error(`memory answered ${memory}`);
   return memory;
 }
 
-/** Runs one of a seed's sequences; answers what was asked and answered. */
-export async function runVfioSequence(machine: VfioMachine, seed: number, index: number): Promise<string[]> {
-  const random = new Random(seed, index);
-  const theme = random.weighted(THEMES);
-  machine.take();
-  const memory = memoryOf(machine);
-  const session = new VfioSession(machine, random, theme.roles, memory);
-  setUp(session);
-  await machine.settle();
-  const count = 10 + random.below(40);
-  for (let i = 0; i < count; i++) await run(session, random.weighted(theme.steps));
-  tearDown(session);
-  await machine.settle();
-  memory.free();
-  return machine.take();
+const STEPS = stepsByName([setUp, ...THEMES.flatMap(([, { steps }]) => steps.map(([, step]) => step))]);
+
+class VfioLife implements Life {
+  readonly #machine: VfioMachine;
+  readonly #session: VfioSession;
+  readonly #theme: Theme;
+
+  constructor(machine: VfioMachine, random: Random) {
+    this.#machine = machine;
+    this.#theme = random.weighted(THEMES);
+    machine.take();
+    this.#session = new VfioSession(machine, random, this.#theme.roles, memoryOf(machine));
+  }
+
+  choose(random: Random): string {
+    return random.weighted(this.#theme.steps).name;
+  }
+  async run(name: string, random: Random): Promise<void> {
+    const step = STEPS.get(name);
+    if (step === undefined) throw new Error(`there is no step ${name}`);
+    this.#session.random = random;
+    await step(this.#session);
+    await this.#machine.settle();
+    this.#session.collectEvents();
+  }
+  async end(random: Random): Promise<void> {
+    this.#session.random = random;
+    tearDown(this.#session);
+    await this.#machine.settle();
+    this.#session.memory.free();
+  }
+  take(): string[] {
+    return this.#machine.take();
+  }
 }
+
+export const vfioLane: Lane = {
+  steps: new Set(STEPS.keys()),
+  first: setUp.name,
+  longest: 50,
+  emulatedHost: vfioHost,
+  side: (host, isKernel): Side => {
+    const machine = new VfioMachine(host, isKernel);
+    return {
+      begin: (random) => new VfioLife(machine, random),
+      get calls() {
+        return machine.calls;
+      },
+    };
+  },
+};
