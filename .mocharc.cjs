@@ -1,4 +1,5 @@
-// What `npm test` runs. Where the addon was not built its own tests cannot be loaded: they are listed as skipped.
+// What `npm test` runs. Where the addon was not built its own tests, and those of programs on
+// emulated machines, cannot be run: they are listed as skipped.
 const { existsSync } = require('node:fs');
 const path = require('node:path');
 
@@ -7,7 +8,7 @@ const built = existsSync(path.join(__dirname, 'build/Release/iommufd.node'));
 module.exports = {
   spec: [
     'dist/test/unit/**/*.test.js',
-    built ? 'dist/test/addon/**/*.test.js' : 'dist/test/rig/no-addon.js',
+    ...(built ? ['dist/test/addon/**/*.test.js', 'dist/test/run/**/*.test.js'] : ['dist/test/rig/no-addon.js']),
     'dist/test/conformance/**/*.test.js',
     'dist/test/vfio/**/*.test.js',
     'dist/test/smmuv3/**/*.test.js',

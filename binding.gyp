@@ -24,6 +24,7 @@
             'native/mapping.cc',
             'native/memory.cc',
             'native/mmio_calls.cc',
+            'native/peer_calls.cc',
             'native/pool_calls.cc',
             'native/region_calls.cc',
             'native/regions.cc',
@@ -52,6 +53,52 @@
           ],
           'cflags_cc!': ['-std=gnu++17', '-std=gnu++20'],
           'cflags_cc': ['-std=c++17', '-Wnon-virtual-dtor', '-Wold-style-cast', '-Woverloaded-virtual'],
+          'conditions': [
+            ['warnings_are_errors=="true"', { 'cflags': ['-Werror'] }],
+          ],
+        }, {
+          'type': 'none',
+        }],
+      ],
+    },
+    {
+      # What `iommufd run` loads into programs. It knows Linux's system calls and nothing of Node.
+      'target_name': 'iommufd-shim',
+      'type': 'shared_library',
+      'product_prefix': '',
+      'product_extension': 'so',
+      'conditions': [
+        ['OS=="linux" and node_byteorder=="little" and target_arch in "x64 arm64 riscv64 loong64 ppc64"', {
+          'sources': [
+            'native/shim/calls.c',
+            'native/shim/ends.c',
+            'native/shim/fds.c',
+            'native/shim/files.c',
+            'native/shim/link.c',
+            'native/shim/marks.c',
+            'native/shim/pages.c',
+            'native/shim/paths.c',
+            'native/shim/real.c',
+            'native/shim/status.c',
+            'native/shim/variants.c',
+          ],
+          # With that, the headers rename the very functions that it defines.
+          'defines!': ['_FILE_OFFSET_BITS=64', '_LARGEFILE_SOURCE'],
+          'defines': ['_GNU_SOURCE'],
+          'cflags': [
+            '-std=gnu11',
+            '-fvisibility=hidden',
+            # It defines what fortified headers define.
+            '-U_FORTIFY_SOURCE',
+            '-Wall',
+            '-Wextra',
+            '-Wshadow',
+            '-Wconversion',
+            '-Wformat=2',
+            '-Wstrict-prototypes',
+            '-Wmissing-prototypes',
+          ],
+          'libraries': ['-ldl', '-lpthread'],
           'conditions': [
             ['warnings_are_errors=="true"', { 'cflags': ['-Werror'] }],
           ],

@@ -53,8 +53,8 @@ export class Host {
    * until it is bound.
    * @param address its PCI address ('0000:01:00.0'), the UUID of a mediated device, or the path of its node
    * ('/dev/vfio/devices/vfio0')
-   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE, saying what is missing and the command that mends it; IommufdError, for a
-   * path: EACCES (no permission), ENOENT (no such node). That it is in use elsewhere `bind` tells
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE, saying what is missing and the command that mends it; IommufdError EMFILE,
+   * ENFILE, ENOMEM, and for a path: EACCES (no permission), ENOENT (no such node). That it is in use elsewhere `bind` tells
    */
   openDevice(address: string): VfioDevice {
     return openVfioDevice(this.#seam, address, 'iommu');
@@ -97,7 +97,8 @@ export class Host {
    * What the machine tells of a device, and what is missing before it can be used. Nothing is changed by asking; reading its
    * configuration space wakes a device that sleeps.
    * @param name its PCI address ('0000:01:00.0'), the UUID of a mediated device, or the path of a VFIO node
-   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE (no such device), TypeError, RangeError; IommufdError EMFILE
+   * @throws UsageError ERR_IOMMUFD_UNAVAILABLE (no such device), TypeError, RangeError; IommufdError EMFILE,
+   * ENFILE, ENOMEM
    */
   findDevice(name: string): DeviceReport {
     return findDevice(this.#seam, name);
@@ -106,6 +107,7 @@ export class Host {
   /**
    * The devices that VFIO drivers have, or with `all` every PCI and mediated device: as `findDevice` tells of each, but for
    * the width of PASIDs, so that no device is woken.
+   * @throws IommufdError EMFILE, ENFILE, ENOMEM
    */
   listDevices(options: ListDevicesOptions = {}): DeviceReport[] {
     return listDevices(this.#seam, options);

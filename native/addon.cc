@@ -38,6 +38,7 @@ class Addon : public Napi::Addon<Addon> {
     host::defineRegionCalls(exports, &environment_);
     host::defineWindowCalls(exports, &environment_);
     host::defineMmioCalls(exports, &environment_);
+    host::definePeerCalls(exports, &environment_);
     host::definePoolCalls(exports, &environment_);
     host::defineWatchCalls(exports, &environment_);
   }

@@ -16,6 +16,7 @@ void defineTransferCalls(Napi::Object exports, Environment* environment);
 void defineRegionCalls(Napi::Object exports, Environment* environment);
 void defineWindowCalls(Napi::Object exports, Environment* environment);
 void defineMmioCalls(Napi::Object exports, Environment* environment);
+void definePeerCalls(Napi::Object exports, Environment* environment);
 void definePoolCalls(Napi::Object exports, Environment* environment);
 void defineWatchCalls(Napi::Object exports, Environment* environment);
 

@@ -27,10 +27,10 @@ const installing = process.env.npm_lifecycle_event === 'install';
 function isUpToDate() {
   if (!existsSync(addon) || !existsSync(stamp) || readFileSync(stamp, 'utf8') !== builtFor) return false;
   const native = path.join(root, 'native');
-  // The folder itself tells of files that went.
+  // The folders themselves tell of files that went.
   const sources = [
     native,
-    ...readdirSync(native).map((name) => path.join(native, name)),
+    ...readdirSync(native, { recursive: true }).map((name) => path.join(native, name)),
     path.join(root, 'binding.gyp'),
   ];
   const built = statSync(stamp).mtimeMs;

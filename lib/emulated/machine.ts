@@ -11,6 +11,7 @@ import { hwQueueControl } from './hardware/tegra241/driver/viommu.js';
 import type { HwQueueControl } from './hardware/tegra241/queue-control.js';
 import { IommufdDevice } from './kernel/device.js';
 import type { IommuDevice } from './kernel/driver.js';
+import { FailNthFile } from './kernel/fail-nth-file.js';
 import type { OpenFile } from './kernel/file.js';
 import { HwQueue } from './kernel/hw-queue.js';
 import type { IommuGroup } from './kernel/iommu-group.js';
@@ -59,6 +60,9 @@ export interface PluggedDevice {
 /** The device number of /dev/iommu on Linux. */
 const MISC_MAJOR = 10;
 const IOMMU_MINOR = 124;
+const VFIO_MINOR = 196;
+/** Where a thread says which of its allocations is to fail. */
+const FAIL_NTH = '/proc/thread-self/fail-nth';
 
 export class Machine {
   readonly physical: PhysicalMemory;
@@ -103,12 +107,21 @@ export class Machine {
     filesystem.addNode('/dev/iommu', {
       major: MISC_MAJOR,
       minor: IOMMU_MINOR,
-      open: () => {
-        const file = new IommufdFile(this.kernel, this.process, (closed) => this.iommufds.delete(closed));
-        this.iommufds.add(file);
-        return file;
-      },
+      open: () => this.#openIommufd('user'),
     });
+    filesystem.addFile(FAIL_NTH, { size: 0, open: () => new FailNthFile(this.kernel) });
+    // As with CONFIG_IOMMUFD_VFIO_CONTAINER: a container is an iommufd that charges as VFIO did.
+    filesystem.addNode('/dev/vfio/vfio', {
+      major: MISC_MAJOR,
+      minor: VFIO_MINOR,
+      open: () => this.#openIommufd('mm'),
+    });
+  }
+  #openIommufd(charged: 'user' | 'mm'): OpenFile {
+    const file = new IommufdFile(this.kernel, this.process, (closed) => this.iommufds.delete(closed));
+    file.context.accountMode = charged;
+    this.iommufds.add(file);
+    return file;
   }
 
   #plugAll(devices: readonly DeviceSpec[]): PluggedDevice[] {
@@ -190,6 +203,11 @@ export class Machine {
     addVfioEntry(this.#filesystem, entry);
     if (fn !== undefined && driver !== undefined) this.#drivers.set(fn, driver);
     return true;
+  }
+
+  /** open(2) of a device node, or of what else is a file here. */
+  open(path: string): OpenFile | number {
+    return this.#filesystem.open(path);
   }
 
   deviceAt(name: string): PluggedDevice | undefined {

@@ -37,6 +37,12 @@ export interface Native {
   pread(fd: number, at: number, length: number, position: number): number;
   pwrite(fd: number, at: number, length: number, position: number): number;
   createEventfd(initial: number): number;
+  /** A duplicate of another process's fd, owned; -EPERM where this process may not trace it, -ESRCH, -EBADF. */
+  takeFd(pid: number, fd: number): number;
+  /** Adds 1 to an eventfd's count without waiting: a count that is full stays so. 0 or -errno. */
+  signalEventfd(fd: number): number;
+  /** Takes an eventfd's count without waiting; -EAGAIN where it is 0. */
+  takeEventfd(fd: number): number;
 
   /** A region, or -errno. `hugePageSize` 0 means ordinary pages. memfds are sealed against shrinking. */
   allocateMemory(backing: 'memfd' | 'anonymous', size: number, hugePageSize: number): number;

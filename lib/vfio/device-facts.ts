@@ -95,7 +95,7 @@ function groupNumber(sysfs: Sysfs, { path }: DevicePlace): number | undefined {
 
 /** The device number of a character device, as sysfs would write it. */
 function numberAt(sysfs: Sysfs, path: string): string | undefined {
-  const status = sysfs.seam.status(path);
-  if (typeof status === 'number' || status.kind !== 'character-device') return undefined;
+  const status = sysfs.status(path);
+  if (status?.kind !== 'character-device') return undefined;
   return `${status.major}:${status.minor}`;
 }

@@ -99,10 +99,10 @@ function placeOfNode(sysfs: Sysfs, path: string): DevicePlace {
 /** Links that are followed before a path is taken for a loop, as the kernel does. */
 const MOST_LINKS = 40;
 
-function followLinks(seam: Seam, path: string): string {
+function followLinks(sysfs: Sysfs, path: string): string {
   for (let left = MOST_LINKS; left > 0; left--) {
-    const target = seam.readLink(path);
-    if (typeof target === 'number') return path;
+    const target = sysfs.link(path);
+    if (target === undefined) return path;
     path = target.startsWith('/') ? target : `${path.slice(0, path.lastIndexOf('/'))}/${target}`;
   }
   return path;
@@ -110,8 +110,8 @@ function followLinks(seam: Seam, path: string): string {
 
 /** The entry of VFIO's class that has the device number of the node: sysfs lists them by names of their own. */
 function entryOfNode(sysfs: Sysfs, path: string): string | undefined {
-  const status = sysfs.seam.status(followLinks(sysfs.seam, path));
-  if (typeof status === 'number' || status.kind !== 'character-device') return undefined;
+  const status = sysfs.status(followLinks(sysfs, path));
+  if (status?.kind !== 'character-device') return undefined;
   const number = `${status.major}:${status.minor}`;
   return sysfs.names(VFIO_DEVICES).find((name) => sysfs.text(`${VFIO_DEVICES}/${name}/dev`) === number);
 }

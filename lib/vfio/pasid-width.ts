@@ -1,6 +1,7 @@
 // How many PASIDs a PCI device has, by its own word: the PASID extended capability in configuration space, which sysfs
 // shows whole to root alone.
 import type { Seam } from '../host/seam.js';
+import { throwIfShort } from './sysfs.js';
 
 const O_RDONLY = 0;
 /** PCI Express: extended capabilities start here, each with a header of 4 bytes, and the last ends below 4096. */
@@ -40,7 +41,9 @@ function findPasid(seam: Seam, fd: number): number | undefined {
 
 /** Width of the device's PASIDs in bits; undefined where it has none, or this process may not read the capability. */
 export function readPasidWidth(seam: Seam, sysfs: string): number | undefined {
-  const fd = seam.open(`${sysfs}/config`, O_RDONLY);
+  const path = `${sysfs}/config`;
+  const fd = seam.open(path, O_RDONLY);
+  throwIfShort('open', fd, path);
   if (fd < 0) return undefined;
   try {
     return findPasid(seam, fd);

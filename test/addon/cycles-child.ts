@@ -25,6 +25,10 @@ let told = 0;
 function cycle(number: number): Promise<void> {
   const fd = native.createEventfd(1);
   const duplicate = native.duplicate(fd);
+  const taken = native.takeFd(process.pid, duplicate);
+  if (native.signalEventfd(taken) < 0 || native.takeEventfd(taken) < 0) throw new Error('no eventfd');
+  native.signalEventfd(fd);
+  native.close(taken);
   const memory = native.allocateMemory(number % 2 === 0 ? 'memfd' : 'anonymous', 2 * page, 0);
   const block = native.allocateBlock(page);
   new Uint8Array(native.window(memory, page, page))[5] = 1;

@@ -182,6 +182,14 @@ conformance('struct-sizes', (test) => {
     }
   });
 
+  test('bad-pointer-unknown', 'without a struct, an unknown call is EFAULT where its number is in the table', (t) => {
+    const { seam } = t.rig;
+    const answer = (request: number): string => errnoName(seam.ioctlValue(t.iommufd.fd, request, 0));
+    // A hole, and known numbers with a size or another type byte: only the lowest byte says whether the struct is read.
+    for (const request of [0x3b9f, 0x4008_3b80, 0x3c80]) assert.equal(answer(request), 'EFAULT', request.toString(16));
+    for (const request of [0x3ba1, 0x3bff, 0x3b7f]) assert.equal(answer(request), 'ENOTTY', request.toString(16));
+  });
+
   test('struct-past-end', 'a struct of which only the size can be read is EFAULT', (t) => {
     const { seam } = t.rig;
     const { fd } = t.iommufd;

@@ -1,44 +1,75 @@
-// Runs sequences on the kernel that IOMMUFD_RIG names, and writes a line of JSON each: what was asked and answered.
-// A sequence that harms the kernel is the one after the last in the file.
-import { appendFileSync, writeFileSync } from 'node:fs';
+// Runs in the machine: sessions on its kernel and on an emulated one in this process, and the first that differs, made small.
+import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { rig } from '../rig/rig.js';
-import { vfioRig } from '../rig/vfio-rig.js';
-import { Machine } from './machine.js';
-import { runSequence } from './sequences.js';
-import { VfioMachine } from './vfio/machine.js';
-import { runVfioSequence } from './vfio/sequences.js';
+import { openHost } from '../../lib/index.js';
+import { fuzz } from './fuzz.js';
+import { kernelLog } from './kernel-log.js';
+import type { Lane } from './lane.js';
+import { type Difference, runInLockstep } from './lockstep.js';
+import { mockLane } from './mock-lane.js';
+import { type Plan, parsePlan } from './plan.js';
+import { tellSession } from './transcript.js';
+import { vfioLane } from './vfio/lane.js';
+
+/** Differences that are told at once. */
+const ENOUGH = 5;
 
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
     first: { type: 'string', default: '0' },
-    count: { type: 'string', default: '100' },
+    calls: { type: 'string', default: '1000' },
     machine: { type: 'string', default: 'mock' },
-    out: { type: 'string' },
+    replay: { type: 'string' },
   },
 });
-const [seed, first, count] = [Number(values.seed), Number(values.first), Number(values.count)];
-const { out } = values;
-if (out !== undefined) writeFileSync(out, '');
+const lane: Lane = values.machine === 'vtd' ? vfioLane : mockLane;
+const hosts = { kernel: openHost({ kind: 'kernel' }), emulated: lane.emulatedHost() };
+const sides = { kernel: lane.side(hosts.kernel, true), emulated: lane.side(hosts.emulated, false) };
 
-/** The sequences of a machine: of calls on /dev/iommu with the mock's devices, or on devices of VFIO. */
-function sequences(machine: string): (index: number) => string[] | Promise<string[]> {
-  if (machine === 'vtd') {
-    const vfio = new VfioMachine(vfioRig());
-    return (index) => runVfioSequence(vfio, seed, index);
-  }
-  const mock = new Machine(rig().seam);
-  return (index) => runSequence(mock, seed, index);
+async function tell(plan: Plan, difference: Difference | undefined): Promise<void> {
+  console.log(`its plan, for --replay: ${JSON.stringify(plan)}`);
+  for (const line of await tellSession(lane, hosts, plan)) console.log(line);
+  if (difference === undefined) return;
+  for (const line of difference.before.slice(-12)) console.log(`    ${line}`);
+  console.log(`  in ${difference.step}, the kernel: ${difference.expected ?? '(nothing)'}`);
+  console.log(`  in ${difference.step}, emulated:   ${difference.came ?? '(nothing)'}`);
 }
 
-const run = sequences(values.machine);
-for (let index = first; index < first + count; index++) {
+async function replay(file: string): Promise<boolean> {
+  const plan = parsePlan(readFileSync(file, 'utf8'), lane);
+  const difference = await runInLockstep(sides, plan);
+  await tell(plan, difference);
+  console.log(difference === undefined ? 'the same on both' : 'DIFFERENT');
+  return difference === undefined;
+}
+
+async function search(): Promise<boolean> {
+  const complaints = kernelLog();
   const started = Date.now();
-  const calls = await run(index);
-  const line = `${JSON.stringify({ index, calls })}\n`;
-  if (out === undefined) process.stdout.write(`${index}\n  ${calls.join('\n  ')}\n`);
-  else appendFileSync(out, line);
-  const took = Date.now() - started;
-  if (took > 3000) console.log(`sequence ${index} took ${took} ms`);
+  let told = 0;
+  const { sessions, calls, found } = await fuzz(lane, sides, {
+    seed: Number(values.seed),
+    first: Number(values.first),
+    calls: Number(values.calls),
+    enough: ENOUGH,
+    complaints,
+    onBatch: (batch, done) => {
+      // So that a batch that ends the machine is known.
+      process.stdout.write(batch % 50 === 0 ? `batch ${batch}, ${done} calls\n` : '');
+      told = batch;
+    },
+  });
+  for (const { batch, plan, difference, error } of found) {
+    console.log(`DIFFERENT: seed ${values.seed}, batch ${batch}${error === undefined ? '' : `: ${error}`}`);
+    await tell(plan, difference);
+  }
+  const seconds = Math.round((Date.now() - started) / 1000);
+  const batches = `${sessions} sessions (batches ${values.first} to ${told})`;
+  console.log(
+    `${values.machine}: seed ${values.seed}, ${batches} with ${calls} calls in ${seconds} seconds: ${found.length} differ`,
+  );
+  return found.length === 0;
 }
+
+process.exitCode = (await (values.replay === undefined ? search() : replay(values.replay))) ? 0 : 1;

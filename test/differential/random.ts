@@ -1,20 +1,24 @@
-// Random numbers that are the same everywhere: from a seed alone (mulberry32).
+// Choices, made of numbers that come from somewhere. A 0 always means what is usual: the first of several, a likely yes, an
+// unlikely no. So a session whose numbers become 0 becomes plain.
 
-export class Random {
-  #state: number;
-
-  /** `stream`: which of the seed's many sequences of numbers. */
-  constructor(seed: number, stream: number) {
-    this.#state = (Math.imul(seed, 0x9e37_79b1) ^ Math.imul(stream + 1, 0x85eb_ca6b)) >>> 0;
-  }
-
-  /** 32 bits. */
-  u32(): number {
-    this.#state = (this.#state + 0x6d2b_79f5) >>> 0;
-    let z = this.#state;
+/** Where numbers of 32 bits come from that are the same everywhere: from a seed alone (mulberry32). */
+export function numbersOf(seed: number): () => number {
+  let state = (Math.imul(seed, 0x9e37_79b1) ^ 0x85eb_ca6b) >>> 0;
+  return () => {
+    state = (state + 0x6d2b_79f5) >>> 0;
+    let z = state;
     z = Math.imul(z ^ (z >>> 15), z | 1);
     z ^= z + Math.imul(z ^ (z >>> 7), z | 61);
     return (z ^ (z >>> 14)) >>> 0;
+  };
+}
+
+export class Random {
+  /** 32 bits. */
+  readonly u32: () => number;
+
+  constructor(numbers: () => number) {
+    this.u32 = numbers;
   }
 
   /** From 0 to `limit` - 1. */
@@ -24,7 +28,8 @@ export class Random {
 
   /** True this many times in a hundred. */
   percent(chance: number): boolean {
-    return this.below(100) < chance;
+    const number = this.below(100);
+    return chance < 50 ? number >= 100 - chance : number < chance;
   }
 
   pick<T>(from: readonly [T, ...T[]]): T;

@@ -1,8 +1,9 @@
-// What a sequence of calls has made so far, as far as answers told, and the numbers that its next calls are likely to use.
+// What a session has made so far, as far as answers told, and the numbers that its next calls are likely to use.
 
 import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
-import { type Fields, type Input, IOMMU_DESTROY, type Ioctl } from '../../lib/uapi/index.js';
+import { type Fields, type Input, IOMMU_DESTROY, type Ioctl, type Layout } from '../../lib/uapi/index.js';
 import type { Region } from '../../lib/unsafe.js';
+import { corrupt } from './corruption.js';
 import type { Answer, Machine, Sizing } from './machine.js';
 import type { Random } from './random.js';
 
@@ -64,12 +65,16 @@ export interface Access {
 }
 
 export class Session {
-  readonly fd: number;
+  #fd: number;
+  /** What the step makes its choices of. */
+  random: Random;
   readonly things = new Map<number, Thing>();
   readonly accesses: Access[] = [];
   /** Files of event queues. */
   readonly eventFiles: { readonly fd: number; readonly kind: 'fault' | 'veventq' }[] = [];
   readonly windows: Region[] = [];
+  /** The address space that VFIO's old calls work on. */
+  compatIoas: number | undefined;
   readonly #mappings: Mapping[] = [];
   /** Nothing unusual is done now, and with the newest objects. */
   #calm = false;
@@ -78,9 +83,22 @@ export class Session {
 
   constructor(
     readonly machine: Machine,
-    readonly random: Random,
+    random: Random,
   ) {
-    this.fd = machine.open();
+    this.random = random;
+    this.#fd = machine.open();
+  }
+  get fd(): number {
+    return this.#fd;
+  }
+  /** After its file was closed: a new one, with nothing in it. What is open of the old one stays so. */
+  reopen(): void {
+    this.#fd = this.machine.open();
+    this.things.clear();
+    this.pasids.clear();
+    this.#mappings.splice(0);
+    this.compatIoas = undefined;
+    for (const access of this.accesses) access.ioas = 0;
   }
 
   /** Does what steps do, as a program would that knows what it wants. */
@@ -95,26 +113,48 @@ export class Session {
   }
 
   ioctl<F extends Fields>(op: Ioctl<F>, input: Input<F>, sizing = this.#sizing(op.layout.size)): Answer<F> {
-    return this.machine.ioctl(this.fd, op, input, sizing);
+    return this.machine.ioctl(this.fd, op, this.#corrupted(op.layout, input), sizing);
   }
   test<F extends Fields>(op: Parameters<Machine['test']>[1], layout: Ioctl<F>['layout'], input: Input<F>): Answer<F> {
-    return this.machine.test(this.fd, op, layout, input, this.#sizing(mock.iommu_test_cmd.size));
+    const sizing = this.#sizing(mock.iommu_test_cmd.size);
+    return this.machine.test(this.fd, op, layout, this.#corrupted(layout, input), sizing);
+  }
+
+  /** Rarely with a field that makes no sense, or another one than the step meant. */
+  #corrupted<F extends Fields>(layout: Layout<F>, input: Input<F>): Input<F> {
+    return this.#calm || !this.random.percent(3) ? input : corrupt(this.random, layout, input);
   }
 
   /** Mostly the struct as it is; sometimes as an older or a newer program would have it. */
   #sizing(size: number): Sizing {
     if (this.#calm || !this.random.percent(4)) return {};
-    const length = this.random.pick([0, 4, size - 8, size - 4, size - 1, size + 1, size + 8, size + 100, U32_MAX]);
+    const likely = [size - 4, 0, 4, size - 8, size - 1, size + 1, size + 8, size + 100, 4096, 4097, U32_MAX];
+    const length = this.random.percent(80) ? this.random.pick(likely) : this.random.below(4200);
     return {
-      size: Math.max(length, 0),
-      behind: length > size && this.random.percent(50) && length < U32_MAX ? 0 : 0xee,
+      size: Math.max(length ?? 0, 0),
+      behind: (length ?? 0) > size && this.random.percent(50) && length !== U32_MAX ? 0 : 0xee,
     };
+  }
+
+  /** Bytes that the next call can point at; rarely only the first of them. */
+  buffer(bytes: Uint8Array): bigint {
+    const { random, machine } = this;
+    if (this.#calm || !random.percent(4)) return machine.buffer(bytes);
+    const { length } = bytes;
+    const there = random.pick([0, 1, 4, length - 1, length >> 1, length, random.below(length + 1)]);
+    return machine.bufferAtEdge(bytes.subarray(0, Math.max(there, 0)));
   }
 
   // What there is.
 
   add(thing: Thing): void {
     this.things.set(thing.id, thing);
+  }
+  /** An event queue, and the file that its events are read from. */
+  addEvents(id: number, fd: number, kind: 'fault' | 'veventq'): void {
+    this.machine.seam.own(fd);
+    this.add({ id, kind });
+    this.eventFiles.push({ fd, kind });
   }
   remove(id: number): void {
     this.things.delete(id);
@@ -147,14 +187,14 @@ export class Session {
     if (about === 'mapping') return this.#mappings.length > 0;
     if (about === 'access') return this.accesses.length > 0;
     if (about === 'events') return this.eventFiles.length > 0;
-    return this.thing(about) !== undefined;
+    return this.all(about).length > 0;
   }
 
   destroy(id: number): void {
     const attached = this.pasids.get(id);
     // The kernel warns about a device that goes with PASIDs attached: its driver, the mock here, must not do that.
     if (attached !== undefined && attached.size > 0) return;
-    const { result } = this.ioctl(IOMMU_DESTROY, { id });
+    const { result } = this.machine.ioctl(this.fd, IOMMU_DESTROY, { id }, this.#sizing(IOMMU_DESTROY.layout.size));
     if (result < 0) return;
     const device = this.things.get(id)?.device;
     if (device !== undefined) this.remove(device);

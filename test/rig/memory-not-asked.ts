@@ -41,9 +41,12 @@ export const NOT_ASKED: readonly { readonly why: string; readonly members: strin
       KernelObject.release Handover.abort EmulatedHost.returnDevice EmulatedDevice.dmaWriteAsync`,
   },
   {
-    why: 'no emulated device has it: ENOTTY before anything is allocated',
-    members: `DeviceFeatures.setVfToken DeviceFeatures.setBusMaster DeviceFeatures.zpciError Graphics.supports Graphics.plane
-      Graphics.dmabuf GraphicsDmabuf.fd GraphicsDmabuf.closed GraphicsDmabuf.close`,
+    why: 'no device has it, emulated or in the lane: ENOTTY before anything is allocated',
+    members: 'DeviceFeatures.setBusMaster DeviceFeatures.zpciError',
+  },
+  {
+    why: 'tells what the object knows of a device that no emulated machine has',
+    members: 'GraphicsDmabuf.fd GraphicsDmabuf.closed',
   },
   {
     why: 'the machine itself, beside its kernel',

@@ -2,13 +2,15 @@
 import type { MigrationTarget, VfioDevice } from '../../lib/index.js';
 import { calm, type Operation, takes } from './memory-operation.js';
 import { eventfd } from './memory-operations-host.js';
-import { IOVA, SIZE, type Site, UUID } from './memory-site.js';
+import { IOVA, SIZE, type Site } from './memory-site.js';
 
 const WATCHED = { iova: IOVA, length: SIZE } as const;
 
 function serial(site: Site): VfioDevice {
-  const nic = site.bound(UUID);
+  const nic = site.bound('serial');
   nic.reset();
+  // The sample forgets its streams when it is closed, but not its state (samples/vfio-mdev/mtty.c).
+  site.later(() => nic.reset());
   return nic;
 }
 /** The device in a state, with the stream that led there. */
@@ -46,23 +48,24 @@ export const FEATURE_OPERATIONS: readonly Operation[] = [
   ),
   calm('LowPower.enterWithWakeup', (site) => {
     const wake = eventfd(site);
-    return () => site.nic.lowPower.enterWithWakeup(wake);
+    const { lowPower } = site.nic;
+    return () => lowPower.enterWithWakeup(wake);
   }),
   calm('LowPower.exit', ({ nic }) => {
     nic.lowPower.enter();
     return () => nic.lowPower.exit();
   }),
-  takes(
-    'DmaLogging.start',
-    ({ nic }) =>
-      () =>
-        nic.dmaLogging.start({ ranges: [WATCHED] }),
-  ),
-  takes('DmaLogging.report', ({ nic }) => {
+  takes('DmaLogging.start', (site) => {
+    const nic = site.bound('logs');
+    return () => nic.dmaLogging.start({ ranges: [WATCHED] });
+  }),
+  takes('DmaLogging.report', (site) => {
+    const nic = site.bound('logs');
     nic.dmaLogging.start({ ranges: [WATCHED] });
     return () => nic.dmaLogging.report(WATCHED);
   }),
-  calm('DmaLogging.stop', ({ nic }) => {
+  calm('DmaLogging.stop', (site) => {
+    const nic = site.bound('logs');
     nic.dmaLogging.start({ ranges: [WATCHED] });
     return () => nic.dmaLogging.stop();
   }),
@@ -72,12 +75,10 @@ export const FEATURE_OPERATIONS: readonly Operation[] = [
       () =>
         nic.migration.supported,
   ),
-  calm(
-    'Migration.state',
-    ({ nic }) =>
-      () =>
-        nic.migration.state,
-  ),
+  calm('Migration.state', (site) => {
+    const nic = site.bound('migrates');
+    return () => nic.migration.state;
+  }),
   takes('Migration.setState', (site) => {
     const nic = serial(site);
     return () => nic.migration.setState('stop-copy');
@@ -87,24 +88,19 @@ export const FEATURE_OPERATIONS: readonly Operation[] = [
     nic.migration.setState('stop');
     return () => nic.migration.setStateAsync('resuming');
   }),
-  calm(
-    'Migration.setState: the test device',
-    ({ nic }) =>
-      () =>
-        nic.migration.setState('stop-copy'),
-  ),
-  calm(
-    'Migration.estimatedStopCopyBytes',
-    ({ nic }) =>
-      () =>
-        nic.migration.estimatedStopCopyBytes(),
-  ),
-  calm(
-    'Migration.enablePrecopyInfoV2',
-    ({ nic }) =>
-      () =>
-        nic.migration.enablePrecopyInfoV2(),
-  ),
+  calm('Migration.setState: the test device', (site) => {
+    const { nic } = site;
+    site.place.emulated();
+    return () => nic.migration.setState('stop-copy');
+  }),
+  calm('Migration.estimatedStopCopyBytes', (site) => {
+    const nic = site.bound('migrates');
+    return () => nic.migration.estimatedStopCopyBytes();
+  }),
+  calm('Migration.enablePrecopyInfoV2', (site) => {
+    const nic = site.bound('migrates');
+    return () => nic.migration.enablePrecopyInfoV2();
+  }),
   calm('MigrationStream.read', (site) => {
     const stream = streamTo(serial(site), 'stop-copy');
     return () => stream.read();
@@ -115,8 +111,8 @@ export const FEATURE_OPERATIONS: readonly Operation[] = [
       for await (const chunk of stream.chunks()) void chunk;
     };
   }),
-  calm('MigrationStream.precopyInfo', ({ nic }) => {
-    const stream = streamTo(nic, 'pre-copy');
+  calm('MigrationStream.precopyInfo', (site) => {
+    const stream = streamTo(site.bound('migrates'), 'pre-copy');
     return () => stream.precopyInfo();
   }),
   calm('MigrationStream.write', (site) => {

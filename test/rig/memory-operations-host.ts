@@ -1,6 +1,6 @@
 // The operations of a host, of memory and of devices' own sides, each with what it needs.
-import { calm, type Operation, takes } from './memory-operation.js';
-import { IOVA, NO_IOMMU, PAGE, SIBLING, SIZE, type Site } from './memory-site.js';
+import { calm, looks, type Operation, takes } from './memory-operation.js';
+import { IOVA, PAGE, SIZE, type Site } from './memory-site.js';
 
 export function registers({ nic }: Site) {
   nic.config.enable({ memory: true, busMaster: true });
@@ -21,17 +21,16 @@ const HOST: readonly Operation[] = [
       () =>
         host.openIommufd().close(),
   ),
-  takes(
-    'Host.openDevice',
-    ({ host }) =>
-      () =>
-        host.openDevice(SIBLING).close(),
-  ),
+  takes('Host.openDevice', (site) => {
+    const name = site.name('sibling');
+    return () => site.host.openDevice(name).close();
+  }),
   takes(
     'Host.unsafeOpenDevice',
-    ({ host }) =>
-      () =>
-        host.unsafeOpenDevice(NO_IOMMU).close(),
+    (site) => {
+      const name = site.name('no-iommu');
+      return () => site.host.unsafeOpenDevice(name).close();
+    },
     ['selftest'],
   ),
   calm(
@@ -40,13 +39,11 @@ const HOST: readonly Operation[] = [
       () =>
         host.createEventfd().close(),
   ),
-  takes(
-    'Host.findDevice',
-    ({ host }) =>
-      () =>
-        host.findDevice(SIBLING),
-  ),
-  takes(
+  looks('Host.findDevice', (site) => {
+    const name = site.name('sibling');
+    return () => site.host.findDevice(name);
+  }),
+  looks(
     'Host.listDevices',
     ({ host }) =>
       () =>
@@ -66,10 +63,13 @@ const HOST: readonly Operation[] = [
   ),
   calm('Host.adoptIommufd', ({ host }) => () => {
     const iommufd = host.openIommufd();
-    const handover = iommufd.handOver();
-    host.adoptIommufd(handover.state, handover.fds).iommufd.close();
-    handover.abort();
-    iommufd.close();
+    try {
+      const handover = iommufd.handOver();
+      host.adoptIommufd(handover.state, handover.fds).iommufd.close();
+      handover.abort();
+    } finally {
+      iommufd.close();
+    }
   }),
   calm(
     'DmaMemory.prefault',
@@ -88,27 +88,31 @@ const HOST: readonly Operation[] = [
 ];
 
 const ITSELF: readonly Operation[] = [
-  calm('EmulatedDevice.dmaRead', ({ nic, ioas, own }) => {
+  calm('EmulatedDevice.dmaRead', ({ own, nic, ioas }) => {
     nic.attach(ioas);
     return () => own.dmaRead(IOVA, 16);
   }),
-  calm('EmulatedDevice.dmaWrite', ({ nic, ioas, own }) => {
+  calm('EmulatedDevice.dmaWrite', ({ own, nic, ioas }) => {
     nic.attach(ioas);
     return () => own.dmaWrite(IOVA, new Uint8Array(16));
   }),
   takes(
     'EmulatedDevice.raiseEvent',
     (site) => {
+      const { own } = site;
       const viommu = site.furnished();
       site.veventq(viommu);
       site.device.attach(viommu.allocNestedHwpt(site.device, site.nestedOptions));
-      return () => site.own.raiseEvent();
+      return () => own.raiseEvent();
     },
     ['selftest'],
   ),
-  calm('EmulatedHost.requestDevice', ({ host }) => async () => {
-    await host.requestDevice(SIBLING);
-    host.returnDevice(SIBLING);
+  calm('EmulatedHost.requestDevice', (site) => {
+    const [host, name] = [site.place.emulated(), site.name('sibling')];
+    return async () => {
+      await host.requestDevice(name);
+      host.returnDevice(name);
+    };
   }),
 ];
 

@@ -1,7 +1,7 @@
 // The operations of an iommufd and of its address spaces, each with what it needs.
 import { Iommufd } from '../../lib/index.js';
 import { calm, type Operation, takes } from './memory-operation.js';
-import { FREE, IOVA, NO_IOMMU, PAGE, SIZE } from './memory-site.js';
+import { FREE, IOVA, PAGE, SIZE, type Site } from './memory-site.js';
 
 const MOCK = ['selftest'] as const;
 
@@ -22,12 +22,11 @@ const IOMMUFD: readonly Operation[] = [
   ),
   calm('Iommufd.changeProcess', (site) => () => site.iommufd.changeProcess()),
   calm('Iommufd.probe', (site) => () => site.iommufd.probe()),
-  calm(
-    'Iommufd.handOver',
-    ({ iommufd, ram }) =>
-      () =>
-        iommufd.handOver({ memories: [ram] }).abort(),
-  ),
+  calm('Iommufd.handOver', (site) => {
+    site.needs('hand-over');
+    const { iommufd, ram } = site;
+    return () => iommufd.handOver({ memories: [ram] }).abort();
+  }),
   calm('Iommufd.fromFd', ({ host, iommufd }) => () => {
     Iommufd.fromFd(iommufd.fd, { host, ownership: 'borrowed' }).close();
   }),
@@ -53,9 +52,12 @@ const IOMMUFD: readonly Operation[] = [
     iommufd.allocIoas().map(ram, { iova: IOVA });
     return () => {
       const handover = iommufd.handOver({ memories: [ram] });
-      const adopted = host.adoptIommufd(handover.state, handover.fds);
-      adopted.iommufd.handOver({ memories: adopted.memories }).complete();
-      handover.abort();
+      try {
+        const adopted = host.adoptIommufd(handover.state, handover.fds);
+        adopted.iommufd.handOver({ memories: adopted.memories }).complete();
+      } finally {
+        handover.abort();
+      }
       iommufd.close();
     };
   }),
@@ -69,6 +71,13 @@ const IOMMUFD: readonly Operation[] = [
     return () => ioas.destroy();
   }),
 ];
+
+/** Memory of a device, for another one. */
+function peerMemory(site: Site) {
+  const peer = site.bound('peer');
+  peer.config.enable({ memory: true, busMaster: true });
+  return site.place.name('peer') === site.place.name('nic') ? peer.region('bar2') : peer.region('bar0');
+}
 
 const IOASES: readonly Operation[] = [
   takes(
@@ -108,9 +117,9 @@ const IOASES: readonly Operation[] = [
   takes('Ioas.unsafeMapAddress', ({ ioas, ram }) => () => {
     return ioas.unsafeMapAddress(ram.address, { iova: FREE, length: PAGE });
   }),
-  takes('Ioas.mapDmaBuf', ({ ioas, nic }) => {
-    nic.config.enable({ memory: true, busMaster: true });
-    return () => ioas.mapDmaBuf(nic.region('bar2'), { iova: FREE });
+  takes('Ioas.mapDmaBuf', (site) => {
+    const bar = peerMemory(site);
+    return () => site.ioas.mapDmaBuf(bar, { iova: FREE });
   }),
   takes('Ioas.copy', (site) => {
     const other = site.iommufd.allocIoas();
@@ -125,9 +134,8 @@ const IOASES: readonly Operation[] = [
     other.map(site.ram);
     return () => other.unmapAll();
   }),
-  calm('DmaBufMapping.unmap', ({ ioas, nic }) => {
-    nic.config.enable({ memory: true, busMaster: true });
-    const mapping = ioas.mapDmaBuf(nic.region('bar2'), { iova: FREE });
+  calm('DmaBufMapping.unmap', (site) => {
+    const mapping = site.ioas.mapDmaBuf(peerMemory(site), { iova: FREE });
     return () => mapping.unmap();
   }),
   calm(
@@ -151,7 +159,7 @@ const IOASES: readonly Operation[] = [
   calm(
     'Ioas.physicalAddress',
     async (site) => {
-      const nic = site.host.unsafeOpenDevice(NO_IOMMU);
+      const nic = site.host.unsafeOpenDevice(site.name('no-iommu'));
       site.later(() => nic.close());
       nic.bind(site.iommufd);
       const ioas = site.iommufd.allocIoas();
@@ -167,15 +175,17 @@ const IOASES: readonly Operation[] = [
       () =>
         ioas.allocHwpt(device),
   ),
-  takes('Ioas.allocHwpt: for PASIDs, with faults', ({ ioas, device, iommufd }) => {
-    const faultQueue = iommufd.allocFaultQueue();
+  takes('Ioas.allocHwpt: for PASIDs, with faults', (site) => {
+    site.needs('pasids');
+    const { ioas, device } = site;
+    const faultQueue = site.iommufd.allocFaultQueue();
     return () => ioas.allocHwpt(device, { pasid: true, faultQueue });
   }),
   takes(
     'Ioas.allocHwptAsync',
     ({ ioas, device }) =>
       () =>
-        ioas.allocHwptAsync(device, { dirtyTracking: true }),
+        ioas.allocHwptAsync(device, { nestParent: true }),
   ),
 ];
 

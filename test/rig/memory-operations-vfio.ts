@@ -2,15 +2,14 @@
 import { VfioDevice } from '../../lib/index.js';
 import { calm, type Operation, takes } from './memory-operation.js';
 import { eventfd, registers } from './memory-operations-host.js';
-import { SIBLING } from './memory-site.js';
+import type { Site } from './memory-site.js';
 
-/** Registers of the test device (docs/emulated.md). */
+/** A register of the emulated test device (docs/emulated.md), and of QEMU's edu, that can be written. */
 const SCRATCH = 0x04;
-const RAISE = 0x2c;
 
 const DEVICE: readonly Operation[] = [
   takes('VfioDevice.bind', (site) => {
-    const nic = site.open(SIBLING);
+    const nic = site.open('sibling');
     return () => nic.bind(site.iommufd);
   }),
   takes(
@@ -66,39 +65,32 @@ const DEVICE: readonly Operation[] = [
       () =>
         nic.config,
   ),
-  calm(
-    'VfioDevice.interrupts',
-    ({ nic }) =>
-      () =>
-        nic.interrupts('msix'),
-  ),
+  calm('VfioDevice.interrupts', (site) => {
+    const nic = site.bound('msix');
+    return () => nic.interrupts('msix');
+  }),
   takes('VfioDevice.events', ({ nic }) => async () => {
     await nic.events().return?.();
   }),
-  calm(
-    'VfioDevice.reset',
-    ({ nic }) =>
-      () =>
-        nic.reset(),
-  ),
-  calm(
-    'VfioDevice.resetAsync',
-    ({ nic }) =>
-      () =>
-        nic.resetAsync(),
-  ),
-  takes(
-    'VfioDevice.hotResetInfo',
-    ({ nic }) =>
-      () =>
-        nic.hotResetInfo(),
-  ),
+  calm('VfioDevice.reset', (site) => {
+    const nic = site.bound('resettable');
+    return () => nic.reset();
+  }),
+  calm('VfioDevice.resetAsync', (site) => {
+    const nic = site.bound('resettable');
+    return () => nic.resetAsync();
+  }),
+  takes('VfioDevice.hotResetInfo', (site) => {
+    const nic = site.bound('slot');
+    return () => nic.hotResetInfo();
+  }),
   takes('VfioDevice.hotReset', (site) => {
-    site.bound(SIBLING);
-    return () => site.nic.hotReset();
+    const nic = site.bound('slot');
+    site.bound('slot-mate');
+    return () => nic.hotReset();
   }),
   calm('VfioDevice.close', (site) => {
-    const nic = site.bound(SIBLING);
+    const nic = site.bound('sibling');
     return () => nic.close();
   }),
   calm(
@@ -127,6 +119,12 @@ const DEVICE: readonly Operation[] = [
   ),
 ];
 
+/** A region whose memory can be given away: mapped registers of the emulated test device cannot. */
+function exported(site: Site) {
+  const bar = registers(site);
+  return site.place.host.kind === 'emulated' ? site.nic.region('bar2') : bar;
+}
+
 const REGION: readonly Operation[] = [
   calm('VfioRegion.read32', (site) => {
     const bar = registers(site);
@@ -149,13 +147,11 @@ const REGION: readonly Operation[] = [
     return () => bar.mmap();
   }),
   takes('VfioRegion.exportDmaBuf', (site) => {
-    registers(site);
-    const bar = site.nic.region('bar2');
+    const bar = exported(site);
     return () => bar.exportDmaBuf();
   }),
   calm('DmaBuf.close', (site) => {
-    registers(site);
-    const file = site.nic.region('bar2').exportDmaBuf();
+    const file = exported(site).exportDmaBuf();
     return () => file.close();
   }),
   takes('VfioRegion.ioeventfd', (site) => {
@@ -170,8 +166,8 @@ const REGION: readonly Operation[] = [
 ];
 
 const INTERRUPTS: readonly Operation[] = [
-  takes('VfioInterrupts.enable', ({ nic }) => {
-    const msix = nic.interrupts('msix');
+  takes('VfioInterrupts.enable', (site) => {
+    const msix = site.bound('msix').interrupts('msix');
     return () => msix.enable({ count: 4 });
   }),
   takes(
@@ -186,8 +182,8 @@ const INTERRUPTS: readonly Operation[] = [
       () =>
         nic.interrupts('request').enable(),
   ),
-  takes('VfioInterrupts.enable: more', ({ nic }) => {
-    const msix = nic.interrupts('msix');
+  takes('VfioInterrupts.enable: more', (site) => {
+    const msix = site.bound('msix').interrupts('msix');
     msix.enable({ count: 1 });
     return () => msix.enable({ start: 1, count: 3 });
   }),
@@ -200,8 +196,8 @@ const INTERRUPTS: readonly Operation[] = [
     intx.enable();
     return () => intx.unmaskOn(resample);
   }),
-  calm('VfioInterrupts.trigger', ({ nic }) => {
-    const msix = nic.interrupts('msix');
+  calm('VfioInterrupts.trigger', (site) => {
+    const msix = site.bound('msix').interrupts('msix');
     msix.enable();
     return () => msix.trigger();
   }),
@@ -215,15 +211,15 @@ const INTERRUPTS: readonly Operation[] = [
     intx.enable();
     return () => intx.unmask();
   }),
-  calm('VfioInterrupts.disable', ({ nic }) => {
-    const msix = nic.interrupts('msix');
+  calm('VfioInterrupts.disable', (site) => {
+    const msix = site.bound('msix').interrupts('msix');
     msix.enable();
     return () => msix.disable();
   }),
   calm('InterruptVector.drain', (site) => {
-    const bar = registers(site);
-    const [vector] = site.nic.interrupts('msix').enable();
-    bar.write32(RAISE, 0);
+    const msix = site.bound('msix').interrupts('msix');
+    const [vector] = msix.enable();
+    msix.trigger();
     return () => vector?.drain();
   }),
 ];

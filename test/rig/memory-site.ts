@@ -1,12 +1,6 @@
-// One of everything on an emulated machine, for tests that let the kernel's allocations fail: the same on every machine.
-import {
-  createEmulatedHost,
-  type EmulatedDevice,
-  type EmulatedHost,
-  type MachineName,
-  type MachineState,
-  mock,
-} from '../../lib/emulated-host.js';
+// One of everything on a machine, for tests that let the kernel's allocations fail: the same on every machine, emulated or real.
+import type { MachineName } from '../../lib/emulated-host.js';
+import { mock } from '../../lib/emulated-host.js';
 import type {
   Device,
   DmaMemory,
@@ -20,11 +14,9 @@ import type {
   VfioDevice,
   Viommu,
 } from '../../lib/index.js';
+import type { Host } from '../../lib/unsafe.js';
+import type { Need, Place, Role } from './memory-place.js';
 
-export const ADDRESS = '0000:01:00.0';
-export const SIBLING = '0000:01:00.1';
-export const UUID = '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001';
-export const NO_IOMMU = '0000:00:09.0';
 export const MACHINES = ['selftest', 'arm-smmuv3', 'tegra241-cmdqv', 'intel-vtd'] as const;
 export const SMMUS = ['arm-smmuv3', 'tegra241-cmdqv'] as const;
 /** The machines that have vIOMMUs. */
@@ -43,42 +35,45 @@ export const STREAM = 7n;
 const BYPASS = [1n | (4n << 1n), 0n] as const;
 
 export class Site {
-  readonly host: EmulatedHost;
-  /** The machine before anybody used it. */
-  readonly before: MachineState;
+  readonly machine: MachineName;
+  readonly host: Host;
   readonly iommufd: Iommufd;
-  readonly nic: VfioDevice;
   readonly device: Device;
-  readonly own: EmulatedDevice;
   readonly ram: DmaMemory;
   readonly ioas: Ioas;
   readonly parent: HwptPaging;
   readonly #undo: (() => void)[] = [];
+  readonly #devices = new Map<string, VfioDevice>();
 
-  constructor(readonly machine: MachineName) {
-    const capable = machine !== 'selftest';
-    const model = { model: 'test', pasid: true, ats: capable, recoverableFaults: capable } as const;
-    this.host = createEmulatedHost({
-      machine,
-      // Pinned pages are charged to somebody, but for the machine with the device that takes privilege.
-      limits: { privileged: machine === 'selftest', lockedMemory: 64 * SIZE },
-      devices: [
-        { address: ADDRESS, ...model },
-        { address: SIBLING, ...model },
-        { uuid: UUID, model: 'serial' },
-        { address: NO_IOMMU, iommu: false },
-      ],
-    });
-    this.before = this.host.inspect();
+  constructor(readonly place: Place) {
+    this.machine = place.machine;
+    this.host = place.host;
     this.iommufd = this.host.openIommufd();
     this.later(() => this.iommufd.close());
-    this.nic = this.open(ADDRESS);
-    this.device = this.nic.bind(this.iommufd);
-    this.own = this.host.device(ADDRESS);
+    this.device = place.device(this);
     this.ram = this.memory(SIZE);
+    // Its pages are there: what is let fail is the kernel's work on them.
+    this.ram.window(0, SIZE).fill(1);
     this.ioas = this.iommufd.allocIoas();
     this.ioas.map(this.ram, { iova: IOVA });
     this.parent = this.ioas.allocHwpt(this.device, { nestParent: true });
+  }
+
+  /** The machine must have this: where it has not, it says why. */
+  needs(need: Need): void {
+    this.place.needs(need);
+  }
+  /** The device that most operations are about. */
+  get nic(): VfioDevice {
+    return this.bound('nic');
+  }
+  /** The address of a device, or its UUID. */
+  name(role: Role): string {
+    return this.place.name(role);
+  }
+  /** A device's own side, on an emulated machine. */
+  get own() {
+    return this.place.emulated().device(this.name('nic'));
   }
 
   /** Runs when the site goes, the last one first. */
@@ -90,14 +85,19 @@ export class Site {
     for (const step of this.#undo.splice(0).reverse()) step();
   }
 
-  open(name: string): VfioDevice {
-    const nic = this.host.openDevice(name);
+  open(role: Role): VfioDevice {
+    const nic = this.host.openDevice(this.name(role));
     this.later(() => nic[Symbol.dispose]());
     return nic;
   }
-  bound(name: string): VfioDevice {
-    const nic = this.open(name);
+  /** A device bound to the iommufd; the same one for all roles that it has. */
+  bound(role: Role): VfioDevice {
+    const name = this.name(role);
+    const known = this.#devices.get(name);
+    if (known !== undefined) return known;
+    const nic = this.open(role);
     nic.bind(this.iommufd);
+    this.#devices.set(name, nic);
     return nic;
   }
   memory(size = PAGE): DmaMemory {
@@ -137,7 +137,7 @@ export class Site {
   state(): unknown {
     const objects = this.iommufd.closed ? [] : this.iommufd.objects;
     return {
-      kernel: this.host.inspect(),
+      kernel: this.place.inspect(this.iommufd),
       objects: objects.map((object) => [object.describe(), ...object.heldBy]),
       mapped: [this.ram.mappings, this.ioas.mappingCount],
     };

@@ -1,9 +1,9 @@
-// Stands in for the addon's own tests where there is no addon: says which were not run, and why.
+// Stands in for the tests that need the addon where there is none: says which were not run, and why.
 import { readdirSync } from 'node:fs';
 
-const folder = new URL('../addon/', import.meta.url);
-const files = readdirSync(folder).filter((name) => name.endsWith('.test.js'));
-
-describe('addon', () => {
-  for (const file of files) it(`${file} [the addon was not built]`);
-});
+for (const folder of ['addon', 'run']) {
+  const files = readdirSync(new URL(`../${folder}/`, import.meta.url)).filter((name) => name.endsWith('.test.js'));
+  describe(folder, () => {
+    for (const file of files) it(`${file} [the addon was not built]`);
+  });
+}

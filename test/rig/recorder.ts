@@ -36,7 +36,13 @@ for (const layout of Object.values(mock)) {
   if (op !== undefined) TEST_LAYOUTS.set(op[1], layout as unknown as Layout<Fields>);
 }
 
-const IOCTLS = new Map<number, Ioctl>(iommufdIoctls.map((op) => [op.request, op]));
+/** With VFIO's old calls, which are for containers and /dev/iommu alike. */
+const IOCTLS = new Map<number, Ioctl>(
+  [...iommufdIoctls, ...vfio.vfioIoctls.filter(({ name }) => name.startsWith('VFIO_IOMMU_'))].map((op) => [
+    op.request,
+    op,
+  ]),
+);
 /** Of a VFIO device's file, where numbers mean something else than on /dev/iommu. */
 const VFIO_IOCTLS = new Map<number, Ioctl>(
   vfio.vfioIoctls.filter(({ name }) => name.startsWith('VFIO_DEVICE_')).map((op) => [op.request, op]),
@@ -47,10 +53,23 @@ type Name = (field: string, value: unknown) => string;
 
 function describeStruct(layout: Layout<Fields>, view: DataView, at: number, nameOf: Name): string {
   const values = layout.decode(view, at);
-  return Object.entries(layout.fields)
-    .filter(([name, field]) => field.kind !== 'ptr' && field.kind !== 'flex' && !UNSHARED.test(name))
-    .map(([name]) => `${name}=${nameOf(name, values[name])}`)
+  return toldFields(layout)
+    .map((name) => `${name}=${nameOf(name, values[name])}`)
     .join(' ');
+}
+
+const TOLD = new Map<Layout<Fields>, readonly string[]>();
+
+/** The fields that kernels share. */
+function toldFields(layout: Layout<Fields>): readonly string[] {
+  const known = TOLD.get(layout);
+  if (known !== undefined) return known;
+  const fields = Object.entries(layout.fields).filter(
+    ([name, field]) => field.kind !== 'ptr' && field.kind !== 'flex' && !UNSHARED.test(name),
+  );
+  const names = fields.map(([name]) => name);
+  TOLD.set(layout, names);
+  return names;
 }
 
 /** What an accesses' id is: the mock names accesses by their fds. */
@@ -76,6 +95,8 @@ function describeCall(request: number, result: number, view: DataView, at: numbe
     if (layout === undefined || at + layout.size > view.byteLength) return `IOMMU_TEST_CMD ${answer}`;
     const name = layout.name.slice('iommu_test_cmd.'.length);
     const fields = describeStruct(layout, view, at, nameOf);
+    // An fd, which Linux does not tell.
+    if (name === 'dmabuf_get' && result >= 0) return `${name} ok ${fields}`;
     return `${name} ${answer} ${NAMED_BY_FD.has(name) ? fields.replace(/\bid=\d+/, 'id=fd') : fields}`;
   }
   const op = IOCTLS.get(request);

@@ -33,17 +33,18 @@ export interface VfioRig extends Rig {
   giveBack(role: Role): Promise<void>;
 }
 
-/** Where the emulated machine has its devices: edu where QEMU has it. */
-const EMULATED: Readonly<Partial<Record<Role, string>>> = {
+/** Where the emulated machine has its devices: edu and the pair where QEMU has them. */
+export const EMULATED: Readonly<Partial<Record<Role, string>>> = {
   edu: '0000:00:05.0',
-  pair0: '0000:01:00.0',
-  pair1: '0000:01:00.1',
-  test: '0000:02:00.0',
+  pair0: '0000:02:00.0',
+  pair1: '0000:02:00.1',
+  test: '0000:05:00.0',
   serial: '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001',
   serial1: '83b8f4f2-509f-382f-3c1e-e6bfe0fa1002',
 };
 
-function makeEmulatedHost(linux: Linux): EmulatedHost {
+/** A new emulated host with them. */
+export function vfioHost(linux: Linux = emulatedLinux()): EmulatedHost {
   const { edu = '', pair0 = '', pair1 = '', test = '', serial = '', serial1 = '' } = EMULATED;
   return createEmulatedHost({
     machine: 'selftest',
@@ -62,7 +63,7 @@ function makeEmulatedHost(linux: Linux): EmulatedHost {
 
 /** A machine of its own, with this Linux. */
 export function emulatedVfioRig(linux: Linux): VfioRig {
-  const emulated = makeEmulatedHost(linux);
+  const emulated = vfioHost(linux);
   return {
     ...emulatedRig(emulated),
     find: (role) => EMULATED[role],

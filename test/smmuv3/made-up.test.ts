@@ -1,7 +1,7 @@
 // Page tables as a guest might have them, made up from seeds: each access comes to where the tables say, or is refused as they
 // say, by an account of Armv8-A's tables of the suite's own (Arm DDI 0487, D8.3 and D8.15).
 import assert from 'node:assert/strict';
-import { Random } from '../differential/random.js';
+import { numbersOf, Random } from '../differential/random.js';
 import { pattern } from '../rig/edu.js';
 import { smmuv3Cases } from '../rig/smmuv3-cases.js';
 import type { EventName } from '../rig/smmuv3-events.js';
@@ -104,7 +104,7 @@ async function comes(guest: Smmuv3Guest, va: bigint, access: 'read' | 'write', a
 smmuv3Cases('smmuv3-made-up', (test) => {
   for (const { id, seed, granule, bits, needs } of SEEDS) {
     test(id, 'what tables say is what the device meets', { needs }, async (t) => {
-      const random = new Random(seed, 0);
+      const random = new Random(numbersOf(seed));
       const guest = new Smmuv3Guest(t, { granule, bits });
       const { tables, ram } = guest;
       tables.map(KNOWN, guest.page(7));

@@ -23,8 +23,10 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   'emulated/kernel': ['emulated/memory', 'uapi'],
   'emulated/hardware': ['emulated/kernel', 'emulated/memory', 'uapi'],
   'emulated/process': ['emulated/kernel', 'emulated/memory', 'host', 'uapi'],
+  'emulated/remote': ['emulated/kernel', 'emulated/memory', 'uapi'],
   emulated: ['emulated/memory', 'emulated/kernel', 'emulated/hardware', 'emulated/process', 'host', 'uapi'],
   recording: ['emulated/memory', 'emulated/process', 'host', 'uapi'],
+  run: ['emulated', 'emulated/kernel', 'emulated/memory', 'emulated/hardware', 'emulated/remote', 'host', 'uapi'],
   cli: ['host'],
 };
 const ABOVE = ['host-object.ts', 'emulated-host.ts', 'recording-host.ts', 'open.ts', 'index.ts', 'unsafe.ts'];
@@ -33,10 +35,19 @@ const ALSO: Readonly<Record<string, readonly string[]>> = {
   'vfio/adopt.ts': ['host-object.ts'],
   'open.ts': ['node:fs'],
   'cli/iommufd.ts': ['node:child_process', 'node:fs', 'node:os', 'node:path'],
+  'cli/run.ts': ['node:child_process', 'node:fs', 'node:os', 'node:path', 'emulated', 'run'],
+  'cli/run-arguments.ts': ['emulated', 'emulated/hardware'],
+  'run/server.ts': ['node:net', 'node:path'],
+  'run/file-socket.ts': ['node:net'],
+  'run/register-watch.ts': ['node:path'],
+  'run/tree.ts': ['node:path'],
+  'run/program-statuses.ts': ['node:path'],
+  'run/environment.ts': ['node:url'],
   'cli/preload.ts': [
     ...['node:fs', 'node:path', 'node:worker_threads'],
     ...['host-object.ts', 'open.ts', 'recording-host.ts'],
   ],
+  'cli/threads.ts': ['node:fs', 'node:path', 'node:worker_threads'],
   'objects/call.ts': ['node:diagnostics_channel'],
 };
 
@@ -82,6 +93,7 @@ function target(file: string, name: string): string {
 function isAllowed(file: string, to: string): boolean {
   if (ALSO[file]?.includes(to) === true) return true;
   const room = roomOf(file);
+  if (to === 'node:fs' && (room === 'emulated/remote' || room === 'run')) return true;
   if (to.startsWith('node:') || to === 'bindings') return room === 'host';
   if (ABOVE.includes(room)) return to in ROOMS || ABOVE.includes(to);
   return to === room || ROOMS[room]?.includes(to) === true;
@@ -121,6 +133,9 @@ describe('architecture', () => {
       ['emulated/kernel/ioas.ts', 'emulated/hardware'],
       ['emulated/memory/backing.ts', 'node:fs'],
       ['emulated/process/seam.ts', 'emulated/hardware'],
+      ['emulated/kernel/pages.ts', 'emulated/remote'],
+      ['emulated/remote/chunk.ts', 'emulated/hardware'],
+      ['emulated/remote/chunk.ts', 'node:os'],
       ['objects/ioas.ts', 'emulated'],
       ['host/kernel.ts', 'mocha'],
       ['recording/names.ts', 'objects'],

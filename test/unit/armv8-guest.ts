@@ -5,6 +5,7 @@ import type { Regime } from '../../lib/emulated/hardware/armv8/regime.js';
 import { TableMemory } from '../../lib/emulated/hardware/table-memory.js';
 import type { Translation } from '../../lib/emulated/kernel/driver.js';
 import type { Backing } from '../../lib/emulated/memory/backing.js';
+import type { Frames } from '../../lib/emulated/memory/frames.js';
 import { PhysicalMemory } from '../../lib/emulated/memory/physical.js';
 import type { TableStore } from '../rig/armv8-tables.js';
 
@@ -16,7 +17,7 @@ const NOWHERE = 2 ** 37;
 class WatchedPhysical extends PhysicalMemory {
   guest: Backing | undefined;
 
-  override find(frame: number): Backing | undefined {
+  override find(frame: number): Frames | undefined {
     const owner = super.find(frame);
     assert(this.guest === undefined || owner === this.guest || owner === undefined, `${frame} is somebody else's`);
     return owner;

@@ -1,58 +1,14 @@
 // VMMs that live at random on every emulated machine: in the end nothing is left, and no device has reached what was not mapped.
 // IOMMUFD_SOAK=300 takes that many seconds; IOMMUFD_SOAK_SEED=7 repeats a run from there.
 import assert from 'node:assert/strict';
-import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { MachineName } from '../../lib/emulated-host.js';
-import { isExpected, Life, Random } from './soak-life.js';
-import { draw } from './soak-operations.js';
+import { soak } from '../soak/run.js';
+import { emulatedWorld } from '../soak/world-emulated.js';
 
 const MACHINES: readonly MachineName[] = ['selftest', 'arm-smmuv3', 'tegra241-cmdqv', 'intel-vtd'];
 const SECONDS = Number(process.env.IOMMUFD_SOAK ?? 3);
-const OPERATIONS = 1000;
 /** A life that a seed stands for; time says how many of them there are. */
 const FIRST = Number(process.env.IOMMUFD_SOAK_SEED ?? Date.now() % 1_000_000);
-
-interface Tally {
-  lives: number;
-  /** Of the kernel, whatever it answered. */
-  calls: number;
-  dmas: number;
-  nested: number;
-}
-
-async function live(machine: MachineName, seed: number, tally: Tally): Promise<void> {
-  const life = new Life(machine, new Random(seed));
-  for (let i = 0; i < OPERATIONS; i++) {
-    const { name, run } = draw(life);
-    try {
-      await run(life);
-    } catch (error) {
-      if (!isExpected(error)) throw new Error(`${name}, operation ${i}`, { cause: error });
-    }
-  }
-  await life.end();
-  tally.lives++;
-  tally.dmas += life.dmas;
-  tally.nested += life.nested;
-}
-
-/** Lives until it is time; the seed of the first that goes wrong is told. */
-async function soak(machine: MachineName, first: number, step: number, seconds: number): Promise<Tally> {
-  const tally = { lives: 0, calls: 0, dmas: 0, nested: 0 };
-  const count = () => tally.calls++;
-  subscribe('iommufd:call', count);
-  try {
-    const until = performance.now() + seconds * 1000;
-    for (let seed = first; performance.now() < until; seed += step) {
-      await live(machine, seed, tally).catch((cause: unknown) => {
-        throw new Error(`${machine}: IOMMUFD_SOAK_SEED=${seed - first + FIRST} shows it first`, { cause });
-      });
-    }
-  } finally {
-    unsubscribe('iommufd:call', count);
-  }
-  return tally;
-}
 
 describe('lives at random', () => {
   const complaints: unknown[] = [];
@@ -67,7 +23,8 @@ describe('lives at random', () => {
   for (const [index, machine] of MACHINES.entries()) {
     it(`leave nothing behind on ${machine}`, async function () {
       this.timeout((SECONDS + 60) * 1000);
-      const tally = await soak(machine, FIRST + index, MACHINES.length, SECONDS / MACHINES.length);
+      const span = { what: machine, seed: FIRST, offset: index, step: MACHINES.length, least: 3 };
+      const tally = await soak(emulatedWorld(machine), { ...span, seconds: SECONDS / MACHINES.length });
       assert.deepEqual(complaints, []);
       assert(tally.nested > 0 && tally.dmas > tally.nested, 'devices reach memory, by tables of both kinds');
       if (this.test === undefined) return;

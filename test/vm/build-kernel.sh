@@ -27,14 +27,7 @@ flock 9
 if [ -e "$image" ]; then echo "$image"; exit; fi
 echo "building $package $version for $arch (8 to 11 minutes on two cores)" >&2
 tree=$cache/build/$package-$version out=$cache/build/$package-$version-$arch
-if [ ! -e "$tree/Makefile" ]; then
-  rm -rf "$tree.deb" "$tree.part"
-  suite_unpack "$suite" "$package" "$version" "$tree.deb"
-  mkdir -p "$tree.part"
-  tar -xf "$tree.deb"/usr/src/"$package".tar.* -C "$tree.part" --strip-components=1
-  rm -rf "$tree.deb"
-  mv "$tree.part" "$tree"
-fi
+suite_kernel_tree "$suite" "$package" "$version" "$tree"
 mkdir -p "$(dirname "$image")" "$out"
 log=$(dirname "$image")/build.log
 (

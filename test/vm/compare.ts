@@ -1,11 +1,13 @@
 // Two lanes' results side by side, case by case: outcome, and every answer of the kernel with the fields it left.
 import { readFileSync } from 'node:fs';
 
-interface CaseResult {
+export interface CaseResult {
   readonly title: string;
   readonly outcome: 'passed' | 'failed' | 'skipped';
   readonly message?: string;
   readonly calls?: readonly string[];
+  /** Whether lanes are compared by its calls. */
+  readonly compareCalls?: boolean;
   /** What its kernel is too old for. */
   readonly lacking?: { readonly what: string; readonly since: string };
 }
@@ -21,14 +23,17 @@ export interface Comparison {
 }
 
 /** A case's stable id: what comes before the colon of its title. */
-function idOf(title: string): string {
+export function idOf(title: string): string {
   return title.slice(0, title.indexOf(':'));
 }
 
+export function parseResults(text: string): CaseResult[] {
+  const lines = text.split('\n').filter((line) => line !== '');
+  return lines.map((line) => JSON.parse(line) as CaseResult);
+}
+
 export function readResults(file: string): Map<string, CaseResult> {
-  const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
-  const results = lines.filter((line) => line !== '').map((line) => JSON.parse(line) as CaseResult);
-  return new Map(results.map((result) => [idOf(result.title), result]));
+  return new Map(parseResults(readFileSync(file, 'utf8')).map((result) => [idOf(result.title), result]));
 }
 
 function firstDifference(one: readonly string[], other: readonly string[]): number | undefined {

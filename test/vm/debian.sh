@@ -47,3 +47,14 @@ suite_unpack() {
   (cd "$work" && suite_apt "$1" apt-get -qq download "$2=$3" >&2) || { rm -rf "$work"; return 1; }
   dpkg-deb -x "$work"/*.deb "$4" && rm -rf "$work"
 }
+
+# suite_kernel_tree SUITE PACKAGE VERSION FOLDER: the sources in one of Debian's packages of kernel source, unless they are
+# there already. The caller holds the lock of what is built.
+suite_kernel_tree() {
+  local suite=$1 package=$2 version=$3 tree=$4
+  [ -e "$tree/Makefile" ] && return
+  rm -rf "$tree.deb" "$tree.part"
+  suite_unpack "$suite" "$package" "$version" "$tree.deb" && mkdir -p "$tree.part" &&
+    tar -xf "$tree.deb"/usr/src/"$package".tar.* -C "$tree.part" --strip-components=1 &&
+    rm -rf "$tree.deb" && mv "$tree.part" "$tree"
+}

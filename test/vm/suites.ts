@@ -12,25 +12,44 @@ import type { Linux } from './kernel.js';
 export const CASES = 'cases.jsonl';
 
 /** What runs on each machine: the kernel's mock is not there for devices, nor devices for the mock. */
-const SUITES: Readonly<Record<MachineName, string>> = {
+const CONFORMANCE: Readonly<Record<MachineName, string>> = {
   mock: 'test/conformance/**/*.test.js',
   vtd: 'test/vfio/**/*.test.js',
   smmuv3: 'test/smmuv3/**/*.test.js',
 };
+/** Other suites are the same on each machine. */
+const OTHERS = { 'fail-nth': 'test/fail-nth/**/*.test.js', soak: 'test/soak/**/*.test.js' } as const;
+
+export type SuiteName = 'conformance' | keyof typeof OTHERS;
+
+export function isSuite(name: string): name is SuiteName {
+  return name === 'conformance' || name in OTHERS;
+}
+
+function filesOf({ machine, suite = 'conformance' }: Choice): string {
+  return suite === 'conformance' ? CONFORMANCE[machine] : OTHERS[suite];
+}
 
 export interface Choice {
   readonly machine: MachineName;
+  /** 'conformance' if left out. */
+  readonly suite?: SuiteName;
   readonly grep: string | undefined;
+  /** What else the suite is told. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Whether it is well if nothing is run: where the cases asked for may be another machine's. */
   readonly mayBeEmpty: boolean;
+  /** Whether each case is held against its transcript, as it is committed. */
+  readonly held: boolean;
 }
 
-function mocha({ machine, grep, mayBeEmpty }: Choice): string[] {
+function mocha(choice: Choice): string[] {
+  const { grep, mayBeEmpty } = choice;
   const filter = grep === undefined ? [] : ['--fgrep', grep];
   const empty = mayBeEmpty ? [] : ['--fail-zero'];
   const reporter = path.join(compiled, 'test/rig/reporter.js');
   const options = ['--no-config', ...empty, '--timeout', '60000', '--reporter', reporter];
-  return ['node_modules/mocha/bin/mocha.js', ...options, ...filter, path.join(compiled, SUITES[machine])];
+  return ['node_modules/mocha/bin/mocha.js', ...options, ...filter, path.join(compiled, filesOf(choice))];
 }
 
 export function quote(text: string): string {
@@ -40,7 +59,15 @@ export function quote(text: string): string {
 /** The shell command that runs a suite in its machine. */
 export function suiteCommand(choice: Choice): string {
   const command = ['node', ...mocha(choice)].map(quote).join(' ');
-  return `IOMMUFD_RIG=kernel IOMMUFD_RESULTS=/run/results/${CASES} ${command}\n`;
+  // On a thread pool of one thread it is known which one makes a call.
+  const env = {
+    ...{ IOMMUFD_RIG: 'kernel', IOMMUFD_MACHINE: choice.machine, IOMMUFD_RESULTS: `/run/results/${CASES}` },
+    IOMMUFD_TRANSCRIPTS: choice.held ? 'compare' : 'off',
+    ...(choice.suite === 'fail-nth' ? { UV_THREADPOOL_SIZE: '1' } : {}),
+    ...choice.env,
+  };
+  const settings = Object.entries(env).map(([name, value]) => `${name}=${quote(value)}`);
+  return `${settings.join(' ')} ${command}\n`;
 }
 
 /** Runs the same cases on the emulated host, and tells how the kernel's results differ; answers whether none does. */
@@ -51,7 +78,8 @@ export function compareWithEmulated(kernelResults: string, choice: Choice, linux
     writeFileSync(kernel, kernelResults);
     writeFileSync(emulated, '');
     // Failed cases are in the results: the comparison tells of them.
-    const env = { ...process.env, IOMMUFD_RIG: 'emulated', IOMMUFD_LINUX: linux, IOMMUFD_RESULTS: emulated };
+    const results = { IOMMUFD_TRANSCRIPTS: 'off', IOMMUFD_RESULTS: emulated };
+    const env = { ...process.env, IOMMUFD_RIG: 'emulated', IOMMUFD_LINUX: linux, ...results };
     spawnSync(process.execPath, mocha(choice), { cwd: checkout, env, stdio: ['ignore', 'ignore', 'inherit'] });
     const comparison = compare(['kernel', 'emulated'], readResults(kernel), readResults(emulated));
     const agrees = report(comparison);

@@ -84,10 +84,18 @@ export class TableMemory {
     if (frame < 0) return FETCH.stage2Fault;
     const backing = this.#physical.find(frame);
     if (backing === undefined) return FETCH.abort;
-    const place = page & (KEPT - 1);
     const words = backing.words(backing.pageOf(frame));
+    if (words === undefined) return this.#copy(frame, offset);
+    const place = page & (KEPT - 1);
     this.#pages[place] = page;
     this.#words[place] = words;
     return this.#take(words, offset);
+  }
+  /** Of memory that is not at hand there is nothing to remember. */
+  #copy(frame: number, offset: number): number {
+    if (!this.#physical.loadFrom(frame, offset)) return FETCH.abort;
+    this.low = this.#physical.low | 0;
+    this.high = this.#physical.high | 0;
+    return FETCH.done;
   }
 }

@@ -53,6 +53,22 @@ export class AreaMap implements Translation {
     areaTable.insert(slot);
     return slot;
   }
+  /** Makes two areas of one; the second starts at an IOVA within it, and at this byte of its pages. */
+  protected splitArea(slot: number, start: bigint, byte: bigint): void {
+    const { areaTable } = this;
+    const second = areaTable.take();
+    areaTable.startPage[second] = Number(start / PAGE);
+    areaTable.startOffset[second] = Number(start % PAGE);
+    areaTable.lastPage[second] = areaTable.lastPage[slot] ?? 0;
+    areaTable.lastOffset[second] = areaTable.lastOffset[slot] ?? 0;
+    areaTable.rights[second] = areaTable.rights[slot] ?? 0;
+    areaTable.pages[second] = areaTable.pages[slot] ?? 0;
+    areaTable.firstIndex[second] = Number(byte / PAGE);
+    areaTable.pageOffset[second] = Number(byte % PAGE);
+    areaTable.lastPage[slot] = Number((start - 1n) / PAGE);
+    areaTable.lastOffset[slot] = Number((start - 1n) % PAGE);
+    areaTable.insert(second);
+  }
   /** The last of an area's pages, in numbers alone. */
   #lastIndex(slot: number): number {
     const { startPage, startOffset, lastPage, lastOffset, firstIndex, pageOffset } = this.areaTable;

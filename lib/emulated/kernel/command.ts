@@ -68,7 +68,7 @@ export class Command {
     this.#context = undefined;
   }
 
-  /** Copies the first `length` bytes back, as far as the caller's struct goes. Answers 0. */
+  /** Copies the first `length` bytes back, as far as the caller's struct goes: 0, or -EFAULT where it cannot be written. */
   respond(length: number): number {
     const memory = this.#memory;
     if (memory === undefined) throw new Error('no call is under way');
@@ -79,7 +79,7 @@ export class Command {
     } else {
       memory.bytes.set(this.bytes.subarray(0, count), this.#at);
     }
-    return 0;
+    return memory.store === undefined || memory.store(this.#at, count) ? 0 : -ERRNO.EFAULT;
   }
   /** Copies some bytes in the middle back, whatever the caller's struct says its size is; -EFAULT where it ends. */
   respondAt(at: number, length: number): number {
@@ -87,7 +87,7 @@ export class Command {
     if (memory === undefined) throw new Error('no call is under way');
     if (this.#at + at + length > memory.bytes.length) return -ERRNO.EFAULT;
     memory.bytes.set(this.bytes.subarray(at, at + length), this.#at + at);
-    return 0;
+    return memory.store === undefined || memory.store(this.#at + at, length) ? 0 : -ERRNO.EFAULT;
   }
 
   u16(at: number): number {

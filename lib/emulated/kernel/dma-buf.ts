@@ -37,6 +37,10 @@ export class DmaBufFile extends OpenFile {
   setRevoked(revoked: boolean): void {
     if (revoked === this.#revoked) return;
     this.#revoked = revoked;
+    this.invalidate();
+  }
+  /** Everybody who mapped it loses it. */
+  invalidate(): void {
     for (const importer of [...this.#importers]) importer.revoke();
   }
 

@@ -1,6 +1,5 @@
 // What the kernel asks of IOMMU drivers, and drivers of the kernel: the boundary between kernel/ and hardware/. The names
 // are those of Linux's iommu_ops, iommu_domain_ops and iommufd_viommu_ops.
-import type { Backing } from '../memory/backing.js';
 import type { Fault } from './fault.js';
 import type { MmioMapping } from './file.js';
 import type { HwQueue } from './hw-queue.js';
@@ -162,7 +161,4 @@ export interface MmapRegion {
 }
 
 /** Memory as a device reaches it. */
-export interface PinnedPage {
-  readonly backing: Backing;
-  readonly page: number;
-}
+export type { FramePage as PinnedPage } from '../memory/frames.js';

@@ -7,6 +7,8 @@ export interface ArgumentMemory {
   readonly bytes: Uint8Array;
   /** The same bytes, for structs at a multiple of 4. */
   readonly u32: Uint32Array;
+  /** Where these are a copy: puts bytes back to where they came from; false where that cannot be written. */
+  store?(at: number, length: number): boolean;
 }
 
 /** Memory from a page on, as long as it lies in one piece. */

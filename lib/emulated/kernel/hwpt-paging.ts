@@ -27,6 +27,8 @@ export class HwptPaging extends Hwpt {
   readonly nestParent: boolean;
   /** Made by the kernel for a device that was attached to an IOAS: goes when the last device does. */
   autoDomain = false;
+  /** It makes its devices' accesses coherent, whatever they ask for. */
+  enforcesCoherency = false;
 
   constructor(
     context: IommufdContext,
@@ -92,7 +94,10 @@ export function abortHwpt(hwpt: HwptPaging): void {
 
 function fill(hwpt: HwptPaging, device: IommufdDevice, attachPasid: number | undefined): number {
   // Whether accesses are coherent is decided before anything is mapped, and for good.
-  if (device.enforceCacheCoherency && !hwpt.domain.enforceCacheCoherency()) return -ERRNO.EINVAL;
+  if (device.enforceCacheCoherency) {
+    hwpt.enforcesCoherency = hwpt.domain.enforceCacheCoherency();
+    if (!hwpt.enforcesCoherency) return -ERRNO.EINVAL;
+  }
   if (attachPasid !== undefined) {
     const rc = attachHwpt(hwpt, device, attachPasid);
     if (rc < 0) return rc;

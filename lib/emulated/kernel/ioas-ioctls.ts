@@ -145,18 +145,21 @@ function addressOf({ pages }: IommufdContext, piece: Piece | undefined): bigint 
   return BigInt(pages.startOf(piece.pages) + piece.firstIndex) * PAGE + BigInt(piece.pageOffset);
 }
 
-/** All pinned memory is the caller's own already, where there is one process: only what was mapped by address is refused. */
+/** Files that are mapped become the caller's, which pays for them; what was mapped by address is the memory of who did so. */
 export function ioasChangeProcess(command: Command): number {
   if (command.get(iommu_ioas_change_process.at.__reserved) !== 0) return -ERRNO.EOPNOTSUPP;
   const { objects, pages } = command.context;
+  const files = new Set<number>();
   for (const object of objects.all()) {
     if (!(object instanceof Ioas)) continue;
     const { areaTable } = object.iopt;
     for (let slot = areaTable.first(); slot >= 0; slot = areaTable.next(slot)) {
-      if (!pages.isFile(areaTable.pages[slot] ?? 0)) return -ERRNO.EINVAL;
+      const file = areaTable.pages[slot] ?? 0;
+      if (!pages.isFile(file)) return -ERRNO.EINVAL;
+      files.add(file);
     }
   }
-  return 0;
+  return pages.adopt(files);
 }
 
 export function ioasNoiommuGetPa(command: Command): number {

@@ -58,6 +58,13 @@ for (const [{ request, layout, minSize, since }, run] of rows) {
   byNumber[request - FIRST] = { request, size: layout.size, minSize, since, run };
 }
 
+/** Whether the number's lowest byte, all that Linux looks at here, is one of its table's: only then it reads the struct. */
+export function isInTable({ testCommand }: Kernel, request: number): boolean {
+  const at = (request & 0xff) - (FIRST & 0xff);
+  const end = testCommand === undefined ? byNumber.length : testCommand.request - FIRST + 1;
+  return at >= 0 && at < end;
+}
+
 export function findIoctl(kernel: Kernel, request: number): ExtraIoctl | undefined {
   const { testCommand } = kernel;
   if (testCommand !== undefined && testCommand.request === request) return testCommand;

@@ -1,11 +1,13 @@
 // /dev/iommu, opened: the ids, and where ioctls and mmap(2) arrive.
 import { ERRNO } from '../../uapi/errno.js';
 import { IOMMU_HW_QUEUE_ALLOC } from '../../uapi/iommufd-ioctls.js';
+import type { AddressSpace } from '../memory/address-space.js';
 import { PAGE_SIZE } from '../memory/backing.js';
 import { Command } from './command.js';
+import { copyArgument } from './copied-argument.js';
 import { type ArgumentMemory, argumentMemory, type MmioMapping, OpenFile } from './file.js';
 import { Ioas } from './ioas.js';
-import { findIoctl } from './ioctls.js';
+import { findIoctl, isInTable } from './ioctls.js';
 import type { IommuGroup } from './iommu-group.js';
 import type { IommufdGroup } from './iommufd-group.js';
 import type { Kernel } from './kernel.js';
@@ -13,6 +15,17 @@ import { MmapTable } from './mmap-table.js';
 import { type IommufdObject, ObjectTable } from './object-table.js';
 import { PageStore } from './pages.js';
 import type { Process } from './process.js';
+import type { UserBuffer } from './vfio/driver.js';
+import { addressBuffer, argumentBuffer } from './vfio/user-buffer.js';
+import { findCompatCall } from './vfio-compat/ioctl.js';
+
+/** What an argument is as a number where it is an address: none that a call takes for one. */
+const NO_VALUE = -1;
+
+/** A call that is none, with the number of one: the struct's length is read before that is seen (iommufd/main.c). */
+function unknownInTable(readable: boolean): number {
+  return readable ? -ERRNO.ENOTTY : -ERRNO.EFAULT;
+}
 
 /** struct iommufd_ctx. */
 export class IommufdContext {
@@ -55,7 +68,10 @@ export class IommufdFile extends OpenFile {
 
   override ioctl(request: number, memory: ArgumentMemory, at: number): number {
     const op = findIoctl(this.context.kernel, request);
-    if (op === undefined) return -ERRNO.ENOTTY;
+    if (op === undefined) {
+      if (isInTable(this.context.kernel, request)) return unknownInTable(at >= 0 && at + 4 <= memory.bytes.length);
+      return this.#ioctlCompat(request, argumentBuffer(this.context.process, memory, at), NO_VALUE);
+    }
     const command = this.#command;
     const refusal = command.load(this.context, memory, at, op.size, op.minSize);
     if (refusal < 0) return refusal;
@@ -77,13 +93,29 @@ export class IommufdFile extends OpenFile {
 
   /** The struct's address as a number: it may lie anywhere in the process. */
   override ioctlValue(request: number, value: number): number {
-    const placement = this.context.process.memory.find(value);
+    const { process } = this.context;
+    if (findCompatCall(request) !== undefined) return this.#ioctlCompat(request, addressBuffer(process, value), value);
+    const { memory } = process;
+    if (memory.foreign !== undefined) return this.#ioctlCopied(request, memory, value);
+    const placement = memory.find(value);
     if (placement?.backing === undefined) {
-      return findIoctl(this.context.kernel, request) === undefined ? -ERRNO.ENOTTY : -ERRNO.EFAULT;
+      return isInTable(this.context.kernel, request) ? -ERRNO.EFAULT : -ERRNO.ENOTTY;
     }
     const within = value % PAGE_SIZE;
     const page = placement.offset + value - placement.start - within;
     return this.ioctl(request, argumentMemory(placement.backing, page), within);
+  }
+
+  /** What VFIO's containers answered. */
+  #ioctlCompat(request: number, memory: UserBuffer, value: number): number {
+    return findCompatCall(request)?.(this.context, { memory, value }) ?? -ERRNO.ENOTTY;
+  }
+
+  /** A struct in memory that is not at hand: the kernel works on a copy, and puts back what it answers. */
+  #ioctlCopied(request: number, memory: AddressSpace, address: number): number {
+    if (!isInTable(this.context.kernel, request)) return -ERRNO.ENOTTY;
+    const argument = copyArgument(memory, address);
+    return argument === undefined ? -ERRNO.EFAULT : this.ioctl(request, argument, 0);
   }
 
   override mmap(offset: number, length: number): MmioMapping | number {

@@ -54,6 +54,7 @@ export class IovaBitmap {
         const from = (address - this.#partAt) * BITS + (bit % BITS);
         const to = Math.min(from + stop - bit, this.#part.length * BITS - 1);
         setBits(this.#part, from, to);
+        if (this.#memory.foreign !== undefined && !this.#putBack(from, to)) return;
         bit += to - from + 1;
       }
     }
@@ -69,12 +70,25 @@ export class IovaBitmap {
   /** Makes the byte at an address part of what is at hand; false where nothing is there. */
   #reach(address: number): boolean {
     if (address >= this.#partAt && address < this.#partAt + this.#part.length) return true;
+    if (this.#memory.foreign !== undefined) return this.#fetch(address);
     const place = this.#memory.find(address);
     if (place?.backing === undefined) return false;
     const at = address - place.start;
     this.#part = place.backing.bytes(place.offset + at, place.length - at);
     this.#partAt = address;
     return true;
+  }
+  /** The same where the bitmap is not at hand: a copy of the rest of a page. */
+  #fetch(address: number): boolean {
+    const part = new Uint8Array(PAGE_SIZE - (address % PAGE_SIZE));
+    if (!this.#memory.read(address, part)) return false;
+    this.#part = part;
+    this.#partAt = address;
+    return true;
+  }
+  #putBack(from: number, to: number): boolean {
+    const first = Math.floor(from / BITS);
+    return this.#memory.write(this.#partAt + first, this.#part.subarray(first, Math.floor(to / BITS) + 1));
   }
 }
 

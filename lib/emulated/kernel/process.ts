@@ -20,12 +20,33 @@ export interface ProcessRights {
   readonly lockedPages: number;
 }
 
+/**
+ * Where a machine has several processes, the kernel's objects refer to one of these that stands for whoever calls: it acts
+ * for another process at a time, as `current` on Linux does.
+ */
 export class Process {
   /** Pages charged to the user (RLIMIT_MODE 0) and to this process's memory (RLIMIT_MODE 1). */
-  readonly charged = { user: 0, mm: 0 };
+  charged = { user: 0, mm: 0 };
+  /** Pages of its that are pinned, whoever pays: what /proc/PID/status has as VmPin. */
+  pinned = 0;
+  #caller: Process = this;
+
   constructor(
-    readonly memory: AddressSpace,
-    readonly files: FileTable,
-    readonly rights: ProcessRights,
+    public memory: AddressSpace,
+    public files: FileTable,
+    public rights: ProcessRights,
   ) {}
+
+  /** The process that calls now, for what remembers it. */
+  get caller(): Process {
+    return this.#caller;
+  }
+  /** From now on it is this one that calls. */
+  actFor(process: Process): void {
+    this.#caller = process;
+    this.memory = process.memory;
+    this.files = process.files;
+    this.rights = process.rights;
+    this.charged = process.charged;
+  }
 }

@@ -1,6 +1,7 @@
 // A process's memory by address: where the emulated kernel reads and writes what pointers point at, and finds the pages
 // it pins. One interface, so that the memory can be another process's.
 import { type Backing, PAGE_SIZE } from './backing.js';
+import type { ForeignMemory } from './foreign.js';
 
 /** A stretch of addresses, in whole pages. */
 export interface Placement {
@@ -15,6 +16,8 @@ export interface Placement {
 
 /** Addresses are numbers: those of a process lie below 2^53, where a number is exact. Nothing lies at any other. */
 export interface AddressSpace {
+  /** Where its pages are asked for, if they are not the machine's own: `find` finds none of them then. */
+  readonly foreign: ForeignMemory | undefined;
   find(address: number): Placement | undefined;
   /** Copies out of memory; false (with part of it copied) where some of it is not there. */
   read(address: number, into: Uint8Array): boolean;
@@ -30,6 +33,7 @@ const LARGE = 2 * 1024 * 1024;
 
 /** The address space of this process on the emulated machine. Addresses are never used again. */
 export class LocalAddressSpace implements AddressSpace {
+  readonly foreign = undefined;
   /** Sorted by start. */
   readonly #placements: Placement[] = [];
   #next = FIRST_ADDRESS;

@@ -1,6 +1,8 @@
 // Pages of memory, wherever they are mapped. The bytes lie in WebAssembly memories: nobody but us can detach their
 // ArrayBuffers, and `grow(0)` detaches one while the bytes stay where they are, which is what munmap means for windows.
 
+import type { Frames } from './frames.js';
+
 /** Bytes of a page of the emulated machine. */
 export const PAGE_SIZE = 4096;
 
@@ -23,7 +25,7 @@ export interface FrameOwner {
   release(backing: Backing): void;
 }
 
-export class Backing {
+export class Backing implements Frames {
   /** The physical page behind its last one. */
   readonly end: number;
   readonly #segments: readonly WasmMemory[];
@@ -103,6 +105,10 @@ export class Backing {
   /** All of it, where it lies in one piece, in the order of its physical pages; nothing where it does not. */
   get inOnePiece(): Uint8Array<ArrayBuffer> {
     return this.scattered || this.size > SEGMENT_SIZE ? NOTHING : this.bytes(0, this.size);
+  }
+  /** A page, for as long as no windows are detached. */
+  view(page: number): Uint8Array<ArrayBuffer> {
+    return this.bytes(page * PAGE_SIZE, PAGE_SIZE);
   }
   /** A page as numbers of 32 bits with a sign, for as long as no windows are detached: then there are none. */
   words(page: number): Int32Array<ArrayBuffer> {

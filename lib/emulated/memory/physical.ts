@@ -1,5 +1,6 @@
 // The machine's memory by physical address: what IOMMU hardware and devices see.
 import { Backing, type FrameOwner, PAGE_SIZE } from './backing.js';
+import type { Frames } from './frames.js';
 import { PageViews } from './page-views.js';
 
 /** The first physical page that is handed out: below 4 GiB a real machine has other things. */
@@ -33,7 +34,7 @@ export interface PhysicalOptions {
 export class PhysicalMemory implements FrameOwner {
   readonly #options: PhysicalOptions;
   /** Sorted by base: frames are never used again. */
-  readonly #backings: Backing[] = [];
+  readonly #backings: Frames[] = [];
   #next = FIRST_FRAME;
   #used = 0;
   /** By first page, in order. */
@@ -43,7 +44,7 @@ export class PhysicalMemory implements FrameOwner {
   low = 0;
   high = 0;
   /** What `find` found last. */
-  #found: Backing | undefined;
+  #found: Frames | undefined;
   /** The memory that a page was written to last, where it lies in one piece: its bytes, and where it starts. */
   #written: Uint8Array = new Uint8Array(0);
   #writtenAt = NOWHERE;
@@ -80,8 +81,25 @@ export class PhysicalMemory implements FrameOwner {
     return backing;
   }
 
+  /** Whether neighbouring pages lie apart. */
+  get scattered(): boolean {
+    return this.#options.scatter;
+  }
+  /** Gives pages that are not the machine's own memory physical numbers: so many in a row, a power of two. */
+  adopt<T extends Frames>(pages: number, make: (base: number) => T): T {
+    const base = Math.ceil(this.#next / pages) * pages;
+    const frames = make(base);
+    this.#next = base + pages;
+    this.#backings.push(frames);
+    return frames;
+  }
+
   release(backing: Backing): void {
     this.#used -= backing.size;
+    this.forget(backing);
+  }
+  /** Nothing has these pages' numbers any more. */
+  forget(backing: Frames): void {
     this.#backings.splice(this.#indexOf(backing.base), 1);
     this.#found = undefined;
     this.#written = new Uint8Array(0);
@@ -89,7 +107,7 @@ export class PhysicalMemory implements FrameOwner {
   }
 
   /** What a physical page belongs to. */
-  find(frame: number): Backing | undefined {
+  find(frame: number): Frames | undefined {
     const found = this.#found;
     if (found !== undefined && frame >= found.base && frame < found.end) return found;
     const backing = this.#backings[this.#indexOf(frame)];
@@ -144,8 +162,8 @@ export class PhysicalMemory implements FrameOwner {
   #view(frame: number): Uint8Array | undefined {
     const backing = this.find(frame);
     if (backing === undefined) return undefined;
-    const view = backing.bytes(backing.pageOf(frame) * PAGE_SIZE, PAGE_SIZE);
-    this.#views.keep(frame, view);
+    const view = backing.view(backing.pageOf(frame));
+    if (view !== undefined) this.#views.keep(frame, view);
     return view;
   }
   /** Copies a whole page in. */

@@ -84,7 +84,7 @@ function readWrite(s: Session): void {
     id: file(s, access),
     iova: syz ? nth(s) : s.mappedIova(mapping),
     length,
-    uptr: random.percent(97) ? s.machine.buffer(bytes) : PAGE,
+    uptr: random.percent(97) ? s.buffer(bytes) : PAGE,
     flags: s.flags(flags | (syz ? SYZ : 0), [], 2),
   });
 }

@@ -11,7 +11,6 @@ import {
   IOMMU_IOAS_NOIOMMU_GET_PA,
   IOMMU_IOAS_UNMAP,
   IOMMU_OPTION,
-  IOMMU_VFIO_IOAS,
   iommu_iova_range,
   iommufd_ioas_map_flags,
   iommufd_option,
@@ -50,7 +49,7 @@ function mapFlags(s: Session): number {
 }
 
 /** An address and what lies there. */
-function place(s: Session): { address: bigint; length: bigint; from: 'memory' | 'nowhere'; offset: number } {
+export function place(s: Session): { address: bigint; length: bigint; from: 'memory' | 'nowhere'; offset: number } {
   const { random, machine } = s;
   const { offset, length } = s.slice();
   const address = machine.memory.address + BigInt(offset);
@@ -60,6 +59,7 @@ function place(s: Session): { address: bigint; length: bigint; from: 'memory' | 
     [3, () => ({ address: random.pick([0n, PAGE, 2048n]), length: BigInt(length), from: 'nowhere', offset: 0 })],
     [2, () => ({ address: 2n ** 47n, length: random.pick([2n ** 44n, 0x4000_0000n]), from: 'nowhere', offset: 0 })],
     [2, () => ({ address, length: 0n, from: 'nowhere', offset: 0 })],
+    [2, () => lastPages(s)],
     [1, () => ({ address: random.pick([U64_MAX, 2n ** 63n]), length: PAGE, from: 'nowhere', offset: 0 })],
     [
       1,
@@ -71,6 +71,13 @@ function place(s: Session): { address: bigint; length: bigint; from: 'memory' | 
       }),
     ],
   ])();
+}
+
+/** Memory that ends, with a page of nothing behind it or without. */
+function lastPages({ random, machine }: Session): ReturnType<typeof place> {
+  const count = 1 + random.below(4);
+  const length = PAGE * BigInt(count + (random.percent(70) ? 1 : 0));
+  return { address: machine.lastPages(count), length, from: 'nowhere', offset: 0 };
 }
 
 export function map(s: Session): void {
@@ -157,13 +164,13 @@ function allowIovas(s: Session): void {
     [30, 2 + s.random.below(3)],
   ]);
   const bytes = ranges(s, count);
-  const allowed_iovas = s.random.percent(97) ? s.machine.buffer(bytes) : 0n;
+  const allowed_iovas = s.random.percent(97) ? s.buffer(bytes) : 0n;
   s.ioctl(IOMMU_IOAS_ALLOW_IOVAS, { ioas_id: s.id('ioas'), num_iovas: count, __reserved: s.zero(), allowed_iovas });
 }
 
 function iovaRanges(s: Session): void {
   const room = s.random.pick([0, 1, 2, 8, 8, 8]);
-  const allowed_iovas = s.machine.buffer(new Uint8Array(room * iommu_iova_range.size));
+  const allowed_iovas = s.buffer(new Uint8Array(room * iommu_iova_range.size));
   s.ioctl(IOMMU_IOAS_IOVA_RANGES, { ioas_id: s.id('ioas'), num_iovas: room, __reserved: s.zero(), allowed_iovas });
 }
 
@@ -188,11 +195,6 @@ function option(s: Session): void {
   // Whether an address space maps page by page is known to this program, and must stay so.
   if (option_id === HUGE && op === 0 && val64 === 1n && s.things.get(object_id)?.smallPages === true) return;
   s.ioctl(IOMMU_OPTION, { option_id, op, __reserved: s.zero(), object_id, val64 });
-}
-
-function vfioIoas(s: Session): void {
-  const op = s.random.below(4);
-  s.ioctl(IOMMU_VFIO_IOAS, { ioas_id: s.id('ioas'), op, __reserved: s.zero() });
 }
 
 function changeProcess(s: Session): void {
@@ -221,7 +223,6 @@ export const addressSpaceSteps: readonly Weighted[] = [
   [8, iovaRanges],
   [3, addReserved],
   [4, option],
-  [3, vfioIoas],
   [2, changeProcess],
   [1, physicalAddress, 'mapping'],
 ];

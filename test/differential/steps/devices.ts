@@ -104,7 +104,7 @@ function pasidCheck(s: Session): void {
 function hwInfo(s: Session): void {
   const { random } = s;
   const room = random.pick([0, 4, 7, 8, 8, 9, 40]);
-  const data_uptr = random.percent(94) ? s.machine.buffer(new Uint8Array(room).fill(0x11)) : 0n;
+  const data_uptr = random.percent(94) ? s.buffer(new Uint8Array(room).fill(0x11)) : 0n;
   const types = mock.iommu_test_numbers.values;
   s.ioctl(IOMMU_GET_HW_INFO, {
     flags: s.flags(random.percent(50) ? 1 : 0, []),

@@ -1,7 +1,6 @@
 // What is done to objects of any kind and to their files: reading, answering, mapping, destroying, closing.
-import { iommu_test_cmd } from '../../../lib/emulated/hardware/selftest/uapi.js';
-import { IOMMU_DESTROY, iommu_hwpt_page_response, iommu_hwpt_pgfault } from '../../../lib/uapi/index.js';
-import { type Kind, type Session, U32_MAX } from '../session.js';
+import { iommu_hwpt_page_response, iommu_hwpt_pgfault } from '../../../lib/uapi/index.js';
+import type { Kind, Session } from '../session.js';
 import type { Weighted } from './step.js';
 
 function readEvents(s: Session): void {
@@ -58,16 +57,10 @@ function destroy(s: Session): void {
   s.destroy(s.id(s.random.weighted(DESTROYABLE)));
 }
 
-/** Calls and sub-operations that do not exist. Numbers below IOMMUFD's own are VFIO's. */
-function unknownCall(s: Session): void {
-  if (s.random.percent(50)) s.machine.test(s.fd, s.random.pick([0, 24, 25, U32_MAX]), iommu_test_cmd, {});
-  else s.machine.ioctl(s.fd, { ...IOMMU_DESTROY, request: s.random.pick([0x3b96, 0x3b9f, 0x3ba1, 0x3bff]) }, {});
-}
-
 function closeFile(s: Session): void {
   const list = s.random.percent(50) ? s.eventFiles : s.accesses;
   const [file] = list.splice(s.random.below(list.length), 1);
-  if (file !== undefined) s.machine.note(`close ${s.machine.seam.close(file.fd)}`);
+  if (file !== undefined) s.machine.close(file.fd);
 }
 
 export const fileSteps: readonly Weighted[] = [
@@ -76,6 +69,5 @@ export const fileSteps: readonly Weighted[] = [
   [6, mmap, 'viommu'],
   [3, munmap],
   [22, destroy],
-  [1, unknownCall],
   [3, closeFile, 'events'],
 ];

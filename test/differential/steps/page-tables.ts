@@ -7,6 +7,7 @@ import {
   IOMMU_HWPT_SET_DIRTY_TRACKING,
   iommufd_hwpt_alloc_flags,
 } from '../../../lib/uapi/index.js';
+import { numbersOf } from '../random.js';
 import { APERTURE, PAGE, type Session, type Thing, U32_MAX, U64_MAX } from '../session.js';
 import type { Weighted } from './step.js';
 
@@ -20,7 +21,7 @@ const NUMBERS = mock.iommu_test_numbers.values;
 
 /** Driver data: mostly as the mock wants it, sometimes shorter or longer. */
 export function driverData(s: Session, bytes: Uint8Array): { uptr: bigint; len: number } {
-  const { random, machine } = s;
+  const { random } = s;
   const len = random.weighted([
     [90, bytes.length],
     [4, bytes.length - 4],
@@ -32,7 +33,7 @@ export function driverData(s: Session, bytes: Uint8Array): { uptr: bigint; len: 
   const room = new Uint8Array(Math.max(len, bytes.length));
   room.set(bytes);
   if (len > bytes.length && random.percent(50)) room[len - 1] = 1;
-  return { uptr: random.percent(97) ? machine.buffer(room) : 0n, len };
+  return { uptr: random.percent(97) ? s.buffer(room) : 0n, len };
 }
 
 function hwptData(iotlb: number, pagetable_type: number): Uint8Array {
@@ -130,7 +131,7 @@ function invalidate(s: Session): void {
     const words = viommu ? [flags, random.percent(90) ? virtualId(s) : 0x77, index] : [flags, index];
     for (const [i, word] of words.entries()) if (4 * i + 4 <= size) view.setUint32(at + 4 * i, word, true);
   };
-  const data_uptr = random.percent(96) ? s.machine.buffer(entries(s, count, encode, size)) : 0n;
+  const data_uptr = random.percent(96) ? s.buffer(entries(s, count, encode, size)) : 0n;
   s.ioctl(IOMMU_HWPT_INVALIDATE, {
     hwpt_id: viommu ? s.id('viommu') : s.id('nested'),
     data_uptr,
@@ -191,26 +192,40 @@ function range(s: Session, ioas: number | undefined) {
   return { iova, length: length > inside && page_size < 2048n ? inside : length, page_size };
 }
 
+/** Bits that a number stands for: some words have some, the others none. Of 0 there is none. */
+function bitmap(seed: number): Uint8Array {
+  const words = new Uint32Array(0x800);
+  const numbers = numbersOf(seed);
+  if (seed !== 0) for (let i = 0; i < words.length; i++) words[i] = (numbers() & 1) === 0 ? 0 : numbers() & numbers();
+  return new Uint8Array(words.buffer);
+}
+
 function markDirty(s: Session): void {
   const hwpt = trackable(s);
   const { iova, length, page_size } = range(s, hwpt?.ioas);
   // As many bits are looked at as there are pages: bounded, or more than the mock takes.
   if (page_size !== 0n && length / page_size > 0x1_0000n && length / page_size <= 2n ** 27n) return;
-  const bytes = Uint8Array.from({ length: 0x2000 }, () => (s.random.percent(40) ? s.random.below(256) : 0));
+  const bytes = bitmap(s.random.u32());
   s.test('IOMMU_TEST_OP_DIRTY', mock.test_dirty, {
     id: hwpt?.id ?? s.id('ioas'),
     iova,
     length,
     page_size,
-    uptr: s.random.percent(97) ? s.machine.buffer(bytes) : 0n,
+    uptr: s.random.percent(97) ? s.buffer(bytes) : 0n,
   });
+}
+
+/** Bytes enough for every bit, and for what the kernel may set behind them: up to the end of a page, or of the next one. */
+function bitmapRoom(length: bigint, page_size: bigint): number {
+  const bytes = page_size === 0n ? 0n : length / page_size / 8n;
+  const most = 0x2_1000;
+  return bytes > BigInt(most) ? most : Math.min(most, Number(bytes) + 0x3000);
 }
 
 function getDirty(s: Session): void {
   const hwpt = trackable(s);
   const { iova, length, page_size } = range(s, hwpt?.ioas);
-  // Long enough for every bit of the mock's whole aperture, so that nothing is written behind it.
-  const data = s.random.percent(96) ? s.machine.buffer(new Uint8Array(0x2_1000)) : 0n;
+  const data = s.random.percent(96) ? s.buffer(new Uint8Array(bitmapRoom(length, page_size))) : 0n;
   s.ioctl(IOMMU_HWPT_GET_DIRTY_BITMAP, {
     hwpt_id: hwpt?.id ?? s.id('nested', 'ioas'),
     flags: s.flags(s.random.percent(40) ? 1 : 0, [], 2),

@@ -50,7 +50,7 @@ function table(s: Session, device: number, flags: number, fault_id = 0): Thing |
   if (pt_id === undefined) return undefined;
   const data =
     over === undefined ? {} : { data_type: mock.iommu_test_numbers.values.IOMMU_HWPT_DATA_SELFTEST, data_len: 8 };
-  const data_uptr = over === undefined ? 0n : s.machine.buffer(new Uint8Array(8));
+  const data_uptr = over === undefined ? 0n : s.buffer(new Uint8Array(8));
   const input = { flags, dev_id: device, pt_id, fault_id, data_uptr, ...data };
   const { result, out } = s.machine.ioctl(s.fd, IOMMU_HWPT_ALLOC, input);
   if (result < 0) return undefined;
@@ -64,9 +64,7 @@ function table(s: Session, device: number, flags: number, fault_id = 0): Thing |
 function faultQueue(s: Session): { id: number; fd: number } | undefined {
   const { result, out } = s.machine.ioctl(s.fd, IOMMU_FAULT_QUEUE_ALLOC, {});
   if (result < 0) return undefined;
-  s.machine.seam.own(out.out_fault_fd);
-  s.add({ id: out.out_fault_id, kind: 'fault' });
-  s.eventFiles.push({ fd: out.out_fault_fd, kind: 'fault' });
+  s.addEvents(out.out_fault_id, out.out_fault_fd, 'fault');
   return { id: out.out_fault_id, fd: out.out_fault_fd };
 }
 
@@ -168,7 +166,7 @@ function dirtyPages(s: Session): void {
       bits[bit >> 3] = (bits[bit >> 3] ?? 0) | (1 << (bit & 7));
     }
     const range = { id: hwpt.id, iova: start, length: BigInt(pages) * page_size, page_size };
-    machine.test(s.fd, 'IOMMU_TEST_OP_DIRTY', mock.test_dirty, { ...range, uptr: machine.buffer(bits) });
+    machine.test(s.fd, 'IOMMU_TEST_OP_DIRTY', mock.test_dirty, { ...range, uptr: s.buffer(bits) });
   };
   const find = (): void => {
     const first = random.percent(60) ? 0 : random.below(pages);
@@ -181,7 +179,7 @@ function dirtyPages(s: Session): void {
       length: BigInt(count) * page_size,
       page_size: unit,
       // Not always at the start of a word or a page.
-      data: machine.buffer(new Uint8Array(0x2000)) + BigInt(random.percent(70) ? 0 : random.pick([1, 8, 4090])),
+      data: s.buffer(new Uint8Array(0x2000)) + BigInt(random.percent(70) ? 0 : random.pick([1, 8, 4090])),
     });
   };
   for (let round = 0; round <= random.below(4); round++) {

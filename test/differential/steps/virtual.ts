@@ -85,18 +85,12 @@ export function allocVeventq(s: Session): void {
     veventq_depth: random.percent(92) ? 1 + random.below(3) : random.pick([0, 1 << 19, (1 << 19) + 1, U32_MAX]),
     __reserved: s.zero(),
   });
-  if (result < 0) return;
-  s.add({ id: out.out_veventq_id, kind: 'veventq' });
-  s.machine.seam.own(out.out_veventq_fd);
-  s.eventFiles.push({ fd: out.out_veventq_fd, kind: 'veventq' });
+  if (result === 0) s.addEvents(out.out_veventq_id, out.out_veventq_fd, 'veventq');
 }
 
 export function allocFault(s: Session): void {
   const { result, out } = s.ioctl(IOMMU_FAULT_QUEUE_ALLOC, { flags: s.zero() });
-  if (result < 0) return;
-  s.add({ id: out.out_fault_id, kind: 'fault' });
-  s.machine.seam.own(out.out_fault_fd);
-  s.eventFiles.push({ fd: out.out_fault_fd, kind: 'fault' });
+  if (result === 0) s.addEvents(out.out_fault_id, out.out_fault_fd, 'fault');
 }
 
 function triggerFault(s: Session): void {

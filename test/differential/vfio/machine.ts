@@ -2,8 +2,9 @@
 // asked with which values, what was answered, and every byte of the caller's memory that changed.
 import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises';
 import { errnoName, type Fields, type Ioctl, type Layout } from '../../../lib/uapi/index.js';
-import type { Region, Seam } from '../../../lib/unsafe.js';
-import type { Role, VfioRig } from '../../rig/vfio-rig.js';
+import { type Host, hostSeam, type Region, type Seam } from '../../../lib/unsafe.js';
+import { findDevice } from '../../rig/kernel-devices.js';
+import { EMULATED, type Role } from '../../rig/vfio-rig.js';
 
 const O_RDWR = 2;
 /** Milliseconds in which an interrupt arrives, also in a machine whose processors others use as well. */
@@ -72,13 +73,22 @@ function tell(value: Value): string {
 
 export class VfioMachine {
   readonly seam: Seam;
-  readonly #rig: VfioRig;
+  readonly #host: Host;
+  /** System calls so far. */
+  calls = 0;
   readonly #paths = new Map<Role, string>();
   #lines: string[] = [];
 
-  constructor(rig: VfioRig) {
-    this.#rig = rig;
-    this.seam = rig.seam;
+  /** `isKernel`: what the host, or the one behind it, is. */
+  constructor(
+    host: Host,
+    readonly isKernel: boolean,
+  ) {
+    this.#host = host;
+    this.seam = hostSeam(host);
+  }
+  #find(role: Role): string | undefined {
+    return this.isKernel ? findDevice(role) : EMULATED[role];
   }
 
   note(line: string): void {
@@ -91,9 +101,6 @@ export class VfioMachine {
     return lines;
   }
 
-  get isKernel(): boolean {
-    return this.seam.kind === 'kernel';
-  }
   /** Lets interrupts arrive, and work that is under way come to its end. */
   async settle(): Promise<void> {
     if (this.isKernel) await pause(SETTLING);
@@ -105,17 +112,17 @@ export class VfioMachine {
   }
   /** Waits until a device that may sleep does so. */
   async asleep(role: Role): Promise<void> {
-    const path = `/sys/bus/pci/devices/${this.#rig.find(role)}/power/runtime_status`;
+    const path = `/sys/bus/pci/devices/${this.#find(role)}/power/runtime_status`;
     if (!this.isKernel) return this.settle();
     await this.until(() => this.seam.readText(path) === 'suspended\n');
   }
 
   open(role: Role): number {
-    const name = this.#rig.find(role);
+    const name = this.#find(role);
     if (name === undefined) throw new Error(`this machine has no ${role}`);
     let path = this.#paths.get(role);
     if (path === undefined) {
-      path = this.#rig.host.findDevice(name).node ?? '';
+      path = this.#host.findDevice(name).node ?? '';
       this.#paths.set(role, path);
     }
     const fd = this.seam.open(path, O_RDWR);
@@ -141,6 +148,7 @@ export class VfioMachine {
     const at = arena.take(ROOM);
     const what = this.#place(op.layout, at, struct);
     const before = arena.bytes.slice(at, at + ROOM);
+    this.calls++;
     const result = this.seam.ioctl(file.fd, op.request, at);
     const after = arena.bytes.slice(at, at + ROOM);
     arena.release(mark);
@@ -181,6 +189,7 @@ export class VfioMachine {
   }
   /** An ioctl whose argument is a number, or points nowhere. */
   ioctlValue(file: Handle, name: string, request: number, value: number): number {
+    this.calls++;
     const result = this.seam.ioctlValue(file.fd, request, value);
     this.note(`${file.name} ${name}(${value}) ${answerOf(result)}`);
     return result;
@@ -199,6 +208,7 @@ export class VfioMachine {
     const mark = arena.mark();
     const at = arena.take(length + 64);
     arena.bytes.fill(BEHIND, at, at + length + 64);
+    this.calls++;
     const result = this.seam.pread(file.fd, at, length, position);
     // All of it: also a read that is refused in the end may have brought something.
     const bytes = arena.bytes.slice(at, at + length + 64);
@@ -227,6 +237,7 @@ export class VfioMachine {
     const { arena } = this.seam;
     const mark = arena.mark();
     const at = arena.take(length);
+    this.calls++;
     const result = this.seam.read(file.fd, at, length);
     const bytes = arena.bytes.slice(at, at + Math.max(result, 0));
     arena.release(mark);
@@ -239,6 +250,7 @@ export class VfioMachine {
     return result;
   }
   #withBytes(bytes: Uint8Array, work: (at: number) => number): number {
+    this.calls++;
     const { arena } = this.seam;
     const mark = arena.mark();
     const at = arena.take(bytes.length);
@@ -259,11 +271,13 @@ export class VfioMachine {
   }
 
   map(file: Handle, where: string, offset: number, length: number): Region | undefined {
+    this.calls++;
     const region = this.seam.mapMmio(file.fd, offset, length);
     this.note(`${file.name} mmap ${where}+${length} ${typeof region === 'number' ? errnoName(region) : 'ok'}`);
     return typeof region === 'number' ? undefined : region;
   }
   close(file: Handle): void {
+    this.calls++;
     this.note(`${file.name} close ${answerOf(this.seam.close(file.fd))}`);
   }
 }

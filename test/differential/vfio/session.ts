@@ -63,7 +63,8 @@ export class VfioSession {
 
   constructor(
     readonly machine: VfioMachine,
-    readonly random: Random,
+    /** What the step makes its choices of. */
+    public random: Random,
     readonly roles: readonly DeviceRole[],
     memory: Region,
   ) {

@@ -7,6 +7,7 @@ import { addReserved, setMemoryLimit } from './test-address-space.js';
 import { checkCache, checkIotlb, checkMap, checkRefs } from './test-checks.js';
 import { makeDevice, replaceDomain } from './test-devices.js';
 import { markDirty } from './test-dirty.js';
+import { getDmaBuf, revokeDmaBuf } from './test-dma-buf.js';
 import { triggerIopf, triggerVevent } from './test-events.js';
 import { pasidAttach, pasidCheck, pasidDetach, pasidReplace } from './test-pasid.js';
 import { IOMMU_TEST_CMD, iommu_test_cmd, iommu_test_op, testOpSince } from './uapi.js';
@@ -14,7 +15,6 @@ import { IOMMU_TEST_CMD, iommu_test_cmd, iommu_test_op, testOpSince } from './ua
 type Operation = (command: Command, machine: SelftestMachine) => number;
 
 const OP = iommu_test_op.values;
-// DMABUF_GET and DMABUF_REVOKE are missing: this machine has no dma-bufs.
 const operations: { readonly [op: number]: Operation } = {
   [OP.IOMMU_TEST_OP_ADD_RESERVED]: addReserved,
   [OP.IOMMU_TEST_OP_MOCK_DOMAIN]: makeDevice,
@@ -37,6 +37,8 @@ const operations: { readonly [op: number]: Operation } = {
   [OP.IOMMU_TEST_OP_PASID_REPLACE]: pasidReplace,
   [OP.IOMMU_TEST_OP_PASID_DETACH]: pasidDetach,
   [OP.IOMMU_TEST_OP_PASID_CHECK_HWPT]: pasidCheck,
+  [OP.IOMMU_TEST_OP_DMABUF_GET]: getDmaBuf,
+  [OP.IOMMU_TEST_OP_DMABUF_REVOKE]: revokeDmaBuf,
 };
 
 /** Since when an operation is known. */

@@ -5,6 +5,7 @@ import { PAGE_SIZE } from '../../memory/backing.js';
 
 /** The page that an address lies in; undefined where there is no memory. */
 export function pageAt(memory: AddressSpace, address: number): PinnedPage | undefined {
+  if (memory.foreign !== undefined) return memory.foreign.pageAt(Math.floor(address / PAGE_SIZE));
   const placement = memory.find(address);
   if (placement?.backing === undefined) return undefined;
   return {

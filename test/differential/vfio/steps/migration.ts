@@ -131,7 +131,7 @@ function changeState(s: VfioSession, file: DeviceFile, state: number) {
 function resetSerial(s: VfioSession, file: DeviceFile): void {
   s.machine.ioctlValue(file, 'VFIO_DEVICE_RESET', VFIO_DEVICE_RESET.request, 0);
 }
-function reset(s: VfioSession): void {
+function resetMigration(s: VfioSession): void {
   const file = s.file(isSerial);
   if (file !== undefined) resetSerial(s, file);
 }
@@ -162,7 +162,7 @@ export const migrationSteps: readonly WeightedStep[] = [
   [5, readStream],
   [5, writeStream],
   [2, migrate],
-  [1, reset],
+  [1, resetMigration],
   [2, closeStream],
   [1, oddAccess],
 ];

@@ -1,0 +1,78 @@
+// A process's memory through /proc: both files stay those of the memory that the process had when they were opened, also when
+// it starts another program.
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { attempt, codeOf, transfer } from './file-calls.js';
+import { Mappings } from './mappings.js';
+
+/** Bytes that most processes' mappings fit in. */
+const ROOM = 65536;
+
+/** Opens one of a process's files; an Error with the system's code that says what is missing. */
+function open(pid: number, file: string, flags: string): number {
+  const path = `/proc/${pid}/${file}`;
+  try {
+    return openSync(path, flags);
+  } catch (error) {
+    const code = codeOf(error);
+    const reason =
+      code === 'ENOENT'
+        ? 'there is no such process'
+        : `${code}; it takes the rights to trace it (the same user, CAP_SYS_PTRACE, and what kernel.yama.ptrace_scope asks for)`;
+    throw Object.assign(new Error(`the memory of process ${pid} cannot be reached through ${path}: ${reason}`), {
+      code,
+    });
+  }
+}
+
+export class ProcessFiles {
+  readonly #mem: number;
+  readonly #maps: number;
+  #text = Buffer.alloc(ROOM);
+  #knownText = Buffer.alloc(0);
+  #known: Mappings | undefined;
+
+  constructor(pid: number) {
+    this.#mem = open(pid, 'mem', 'r+');
+    try {
+      this.#maps = open(pid, 'maps', 'r');
+    } catch (error) {
+      closeSync(this.#mem);
+      throw error;
+    }
+  }
+
+  /** Copies bytes out, whatever the protection is; answers how many before the first one that is not there. */
+  read(address: number, into: Uint8Array): number {
+    return transfer(into, (part) => readSync(this.#mem, part, 0, part.length, address + into.length - part.length));
+  }
+  /** Copies bytes in; likewise. */
+  write(address: number, from: Uint8Array): number {
+    return transfer(from, (part) => writeSync(this.#mem, part, 0, part.length, address + from.length - part.length));
+  }
+
+  /** What is mapped; nothing once the process ended. The same object as before where nothing changed. */
+  mappings(): Mappings {
+    const length = this.#readMaps();
+    const text = this.#text.subarray(0, length);
+    if (this.#known === undefined || !text.equals(this.#knownText)) {
+      this.#knownText = Buffer.from(text);
+      this.#known = new Mappings(text.toString('latin1'));
+    }
+    return this.#known;
+  }
+  /** Reads all of it; answers how many bytes. */
+  #readMaps(): number {
+    for (let length = 0; ; ) {
+      if (length === this.#text.length) this.#text = Buffer.concat([this.#text, Buffer.alloc(length)]);
+      const at = length;
+      const count = attempt(() => readSync(this.#maps, this.#text, at, this.#text.length - at, at));
+      if (count === 0) return length;
+      length += count;
+    }
+  }
+
+  close(): void {
+    closeSync(this.#mem);
+    closeSync(this.#maps);
+  }
+}

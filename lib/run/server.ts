@@ -1,0 +1,143 @@
+// Answers the programs that run under the shim: one machine, any number of processes. All calls are carried out one after the
+// other, in the order in which they arrive.
+import { createServer, type Server, type Socket } from 'node:net';
+import path from 'node:path';
+import type { Machine } from '../emulated/machine.js';
+import { RemoteMemory } from '../emulated/remote/remote-memory.js';
+import { loadNative } from '../host/native.js';
+import { Calls } from './calls.js';
+import { FileSocket } from './file-socket.js';
+import { Program } from './program.js';
+import { ProgramEventfds } from './program-eventfds.js';
+import type { Shared } from './program-files.js';
+import { ProgramStatuses } from './program-statuses.js';
+import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request } from './protocol.js';
+import { RegisterWatch } from './register-watch.js';
+import { writeTree } from './tree.js';
+
+const READY = Buffer.from([0]);
+
+export interface RunServerOptions {
+  /** A private folder, for what is shared with programs. */
+  readonly folder: string;
+  /** Whether programs have all capabilities, whatever they have of the kernel that they run on. */
+  readonly privileged: boolean;
+}
+
+export class RunServer {
+  readonly #server: Server;
+  readonly #machine: Machine;
+  readonly #folder: string;
+  readonly #registers: RegisterWatch;
+  readonly #calls: Calls;
+  readonly #connections = new Set<Socket>();
+  /** Requests that arrived in this turn of the event loop. */
+  readonly #work: (() => void)[] = [];
+  /** By the inode of the program's end. */
+  readonly #sockets = new Map<bigint, FileSocket>();
+  readonly #shared: Shared;
+  /** By process and program. */
+  readonly #programs = new Map<string, Program>();
+
+  constructor(machine: Machine, { folder, privileged }: RunServerOptions) {
+    this.#machine = machine;
+    this.#folder = folder;
+    this.#registers = new RegisterWatch(folder, () => machine.seam.settle());
+    this.#calls = new Calls(machine, this.#sockets, this.#registers, new ProgramStatuses(folder, this.#programs));
+    this.#shared = {
+      sockets: this.#sockets,
+      eventfds: new ProgramEventfds(loadNative()),
+      memory: new RemoteMemory(machine.physical),
+      privileged,
+    };
+    writeTree(machine.seam, path.join(folder, 'root'));
+    this.#server = createServer((socket) => this.#accept(socket));
+  }
+
+  /** Programs that have a connection. */
+  get programs(): number {
+    return this.#programs.size;
+  }
+  /** Files that programs have open. */
+  get files(): number {
+    return this.#sockets.size;
+  }
+
+  /** Where programs find it. */
+  get path(): string {
+    return path.join(this.#folder, 'socket');
+  }
+  listen(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(this.path, () => resolve());
+    });
+  }
+  /** Whoever still has a file of it finds it broken. */
+  close(): void {
+    this.#server.close();
+    this.#registers.stop();
+    for (const socket of this.#connections) socket.destroy();
+  }
+
+  #accept(socket: Socket): void {
+    this.#connections.add(socket);
+    socket.once('close', () => this.#connections.delete(socket));
+    // The other side ended without reading: what matters of it is that it closes.
+    socket.on('error', () => undefined);
+    let handle = (request: Request): void => {
+      handle = this.#begin(socket, request);
+    };
+    let rest: Buffer = Buffer.alloc(0);
+    socket.on('data', (data: Buffer) => {
+      rest = rest.length === 0 ? data : Buffer.concat([rest, data]);
+      for (; rest.length >= REQUEST_SIZE; rest = rest.subarray(REQUEST_SIZE)) {
+        const request = decodeRequest(rest);
+        this.#later(() => handle(request));
+      }
+    });
+  }
+
+  /**
+   * Whatever happened before a program asked something is to count before it is answered: the ends of files that it closed,
+   * or that a child had which it waited for. Both are here by now, and are told in any order.
+   */
+  #later(work: () => void): void {
+    if (this.#work.push(work) > 1) return;
+    setImmediate(() => {
+      for (const each of this.#work.splice(0)) each();
+    });
+  }
+
+  /** The first request says what the connection is for; answers what is done with all others. */
+  #begin(socket: Socket, request: Request): (request: Request) => void {
+    if (request.operation === OPERATION.file) return this.#beginFile(socket, request.file);
+    if (request.operation === OPERATION.calls) return this.#beginCalls(socket, request);
+    socket.destroy();
+    return () => undefined;
+  }
+  #beginFile(socket: Socket, inode: bigint): () => void {
+    const file = new FileSocket(inode, socket);
+    this.#sockets.set(inode, file);
+    const gone = (): void => {
+      if (this.#sockets.get(inode) === file) this.#sockets.delete(inode);
+      file.close();
+      this.#machine.seam.settle();
+    };
+    socket.once('end', gone).once('error', gone).once('close', gone);
+    socket.write(READY);
+    // What a program writes there past the shim is nobody's.
+    return () => undefined;
+  }
+  #beginCalls(socket: Socket, { args: [pid, image] }: Request): (request: Request) => void {
+    const key = `${pid}:${image}`;
+    const program = this.#programs.get(key) ?? new Program(Number(pid), this.#shared);
+    this.#programs.set(key, program);
+    program.connect();
+    socket.once('close', () => {
+      if (program.disconnect()) this.#programs.delete(key);
+    });
+    socket.write(encodeReply({ result: 0, flags: 0 }));
+    return (request) => socket.write(encodeReply(this.#calls.carryOut(program, request)));
+  }
+}

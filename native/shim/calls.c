@@ -1,0 +1,138 @@
+// The calls that the shim has in place of the C library's. Each looks at a byte, and leaves all but the emulated machine's
+// own files to the library.
+#include "real.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#define SHOWN __attribute__((visibility("default")))
+
+// As system calls' answers become the library's.
+static int64_t settle(int64_t result) {
+  if (result >= 0) return result;
+  errno = (int)-result;
+  return -1;
+}
+
+// fs/ioctl.c: what is answered before a file's own ioctls are asked. The socket knows all of these.
+static bool is_any_files(unsigned long command) {
+  return command == FIOCLEX || command == FIONCLEX || command == FIONBIO || command == FIOASYNC;
+}
+
+int64_t call_open(int folder, const char *path, int flags, unsigned int mode) {
+  if (file_is_path(path)) return settle(file_open(path, flags));
+  const int status = (flags & O_ACCMODE) == O_RDONLY ? status_open(path, (flags & O_CLOEXEC) != 0) : -1;
+  if (status >= 0) return status;
+  char place[PATH_MAX];
+  return real()->openat(folder, path_of(path, place), flags, mode);
+}
+
+int64_t call_ioctl(int fd, unsigned long command, uintptr_t argument) {
+  uint64_t file = 0;
+  if (!is_file(fd, &file) || is_any_files(command)) return real()->ioctl(fd, command, argument);
+  return settle(file_ioctl(file, (uint32_t)command, argument));
+}
+
+static unsigned int mode_of(int flags, va_list list) {
+  return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(list, unsigned int) : 0;
+}
+
+SHOWN int open(const char *path, int flags, ...) {
+  va_list list;
+  va_start(list, flags);
+  const unsigned int mode = mode_of(flags, list);
+  va_end(list);
+  return (int)call_open(AT_FDCWD, path, flags, mode);
+}
+SHOWN int openat(int folder, const char *path, int flags, ...) {
+  va_list list;
+  va_start(list, flags);
+  const unsigned int mode = mode_of(flags, list);
+  va_end(list);
+  return (int)call_open(folder, path, flags, mode);
+}
+
+SHOWN int ioctl(int fd, unsigned long command, ...) {
+  va_list list;
+  va_start(list, command);
+  const uintptr_t argument = va_arg(list, uintptr_t);
+  va_end(list);
+  return (int)call_ioctl(fd, command, argument);
+}
+
+SHOWN ssize_t read(int fd, void *to, size_t length) {
+  uint64_t file = 0;
+  if (!is_file(fd, &file)) return real()->read(fd, to, length);
+  return settle(file_transfer(OP_READ, fd, file, to, length, 0));
+}
+SHOWN ssize_t write(int fd, const void *from, size_t length) {
+  uint64_t file = 0;
+  if (!is_file(fd, &file)) return real()->write(fd, from, length);
+  return settle(file_transfer(OP_WRITE, fd, file, from, length, 0));
+}
+SHOWN ssize_t pread(int fd, void *to, size_t length, off_t position) {
+  uint64_t file = 0;
+  if (!is_file(fd, &file)) return real()->pread(fd, to, length, position);
+  return settle(file_transfer(OP_PREAD, fd, file, to, length, position));
+}
+SHOWN ssize_t pwrite(int fd, const void *from, size_t length, off_t position) {
+  uint64_t file = 0;
+  if (!is_file(fd, &file)) return real()->pwrite(fd, from, length, position);
+  return settle(file_transfer(OP_PWRITE, fd, file, from, length, position));
+}
+SHOWN ssize_t readv(int fd, const struct iovec *parts, int count) {
+  uint64_t file = 0;
+  if (!is_file(fd, &file)) return real()->readv(fd, parts, count);
+  return settle(file_vector(OP_READ, fd, file, parts, count, 0));
+}
+SHOWN ssize_t writev(int fd, const struct iovec *parts, int count) {
+  uint64_t file = 0;
+  if (!is_file(fd, &file)) return real()->writev(fd, parts, count);
+  return settle(file_vector(OP_WRITE, fd, file, parts, count, 0));
+}
+SHOWN ssize_t preadv(int fd, const struct iovec *parts, int count, off_t position) {
+  uint64_t file = 0;
+  if (!is_file(fd, &file)) return real()->preadv(fd, parts, count, position);
+  return settle(file_vector(OP_PREAD, fd, file, parts, count, position));
+}
+SHOWN ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t position) {
+  uint64_t file = 0;
+  if (!is_file(fd, &file)) return real()->pwritev(fd, parts, count, position);
+  return settle(file_vector(OP_PWRITE, fd, file, parts, count, position));
+}
+
+SHOWN void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset) {
+  uint64_t file = 0;
+  const bool ours = (flags & MAP_ANONYMOUS) == 0 && is_file(fd, &file);
+  if (ours) return pages_map(at, length, protection, flags, file, offset);
+  if ((flags & MAP_FIXED) != 0 && atomic_load(&pages_watched) != 0) pages_unmap(at, length);
+  return real()->mmap(at, length, protection, flags, fd, offset);
+}
+SHOWN int munmap(void *at, size_t length) {
+  if (atomic_load(&pages_watched) != 0) pages_unmap(at, length);
+  return real()->munmap(at, length);
+}
+SHOWN void *mremap(void *at, size_t length, size_t wanted, int flags, ...) {
+  va_list list;
+  va_start(list, flags);
+  void *to = (flags & MREMAP_FIXED) != 0 ? va_arg(list, void *) : NULL;
+  va_end(list);
+  if (atomic_load(&pages_watched) != 0) {
+    if (wanted < length) pages_unmap((char *)at + wanted, length - wanted);
+    if (to != NULL) pages_unmap(to, wanted);
+  }
+  void *moved = real()->mremap(at, length, wanted, flags, to);
+  if (moved != MAP_FAILED && moved != at && atomic_load(&pages_watched) != 0) {
+    pages_moved(at, moved, wanted < length ? wanted : length);
+  }
+  return moved;
+}
+SHOWN int madvise(void *at, size_t length, int advice) {
+  const bool drops = advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE;
+  if (drops && (atomic_load(&pages_watched) & WATCH_MEMORY) != 0) pages_unmap(at, length);
+  return real()->madvise(at, length, advice);
+}

@@ -1,0 +1,193 @@
+// Connections to the server. Calls travel over connections of which each thread takes one for as long as its call lasts:
+// they belong to a process, so that a forked child makes its own. Files are connections too, one each, and the program's own
+// fds of them are what the kernel closes, duplicates, inherits and passes on.
+#include "shim.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define SLOTS 64
+// The program's own fds come from below: ours lie behind what most programs have.
+#define HIDDEN_BELOW 1024
+#define HIDDEN_ROOM 128
+
+struct slot {
+  // The process that uses it at this moment; 0 for nobody.
+  _Atomic int user;
+  // The process that made it.
+  int owner;
+  int fd;
+  uint64_t inode;
+};
+
+char server_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+static struct slot slots[SLOTS];
+// Tells this program from one that the same process ran before exec.
+static uint64_t program;
+static _Atomic bool told;
+
+static int process(void) {
+  return (int)raw(SYS_getpid);
+}
+
+static uint64_t inode_of(int fd) {
+  struct stat status;
+  return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
+}
+
+bool link_is_ours(int fd, uint64_t *inode) {
+  const int before = errno;
+  struct sockaddr_un peer;
+  socklen_t length = sizeof(peer);
+  *inode = inode_of(fd);
+  const bool ours = *inode != 0 && getpeername(fd, (struct sockaddr *)&peer, &length) == 0 &&
+                    peer.sun_family == AF_UNIX && length > offsetof(struct sockaddr_un, sun_path) &&
+                    strncmp(peer.sun_path, server_path, sizeof(peer.sun_path)) == 0;
+  errno = before;
+  return ours;
+}
+
+int link_hide(int fd) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return fd;
+  const rlim_t end = limit.rlim_cur < HIDDEN_BELOW ? limit.rlim_cur : HIDDEN_BELOW;
+  if (end < 2 * HIDDEN_ROOM) return fd;
+  const long hidden = raw(SYS_fcntl, fd, F_DUPFD_CLOEXEC, (int)(end - HIDDEN_ROOM));
+  if (hidden < 0) return fd;
+  raw(SYS_close, fd);
+  return (int)hidden;
+}
+
+static bool exchange(int fd, const void *out, size_t out_length, void *in, size_t in_length) {
+  for (size_t done = 0; done < out_length;) {
+    const long sent = raw(SYS_sendto, fd, (const char *)out + done, out_length - done, MSG_NOSIGNAL, NULL, 0);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent <= 0) return false;
+    done += (size_t)sent;
+  }
+  for (size_t done = 0; done < in_length;) {
+    const long got = raw(SYS_recvfrom, fd, (char *)in + done, in_length - done, 0, NULL, NULL);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    done += (size_t)got;
+  }
+  return true;
+}
+
+static int connect_to_server(bool close_on_exec) {
+  const int fd = (int)raw(SYS_socket, AF_UNIX, SOCK_STREAM | (close_on_exec ? SOCK_CLOEXEC : 0), 0);
+  if (fd < 0) return -errno;
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  memcpy(address.sun_path, server_path, sizeof(address.sun_path));
+  long result = 0;
+  do {
+    result = raw(SYS_connect, fd, &address, sizeof(address));
+  } while (result < 0 && errno == EINTR);
+  if (result == 0) return fd;
+  raw(SYS_close, fd);
+  return -EIO;
+}
+
+int link_new_file(bool close_on_exec, uint64_t *inode) {
+  const int fd = connect_to_server(close_on_exec);
+  if (fd < 0) return fd;
+  *inode = inode_of(fd);
+  const struct request hello = {.operation = OP_FILE, .file = *inode, .spare = -1};
+  char ready = 0;
+  if (exchange(fd, &hello, sizeof(hello), &ready, sizeof(ready))) return fd;
+  raw(SYS_close, fd);
+  return -EIO;
+}
+
+// A message is worth more than the errno: whoever sees EIO looks for broken hardware.
+static void tell_gone(void) {
+  static const char text[] = "iommufd run: the emulated machine is gone: its calls answer EIO\n";
+  if (!atomic_exchange(&told, true)) raw(SYS_write, STDERR_FILENO, text, sizeof(text) - 1);
+}
+
+static bool open_slot(struct slot *slot) {
+  const int pid = process();
+  // What another process made, or another program's fd by now, is not ours to use.
+  if (slot->owner == pid && slot->inode != 0 && inode_of(slot->fd) == slot->inode) return true;
+  if (slot->owner != 0 && slot->owner != pid && inode_of(slot->fd) == slot->inode) raw(SYS_close, slot->fd);
+  slot->owner = 0;
+  slot->inode = 0;
+  const int fd = connect_to_server(true);
+  if (fd < 0) return false;
+  slot->fd = link_hide(fd);
+  struct reply reply;
+  const struct request hello = {.operation = OP_CALLS, .args = {(uint64_t)pid, program}, .spare = -1};
+  if (!exchange(slot->fd, &hello, sizeof(hello), &reply, sizeof(reply)) || reply.result != 0) {
+    raw(SYS_close, slot->fd);
+    return false;
+  }
+  slot->owner = pid;
+  slot->inode = inode_of(slot->fd);
+  return true;
+}
+
+static void drop_slot(struct slot *slot) {
+  raw(SYS_close, slot->fd);
+  slot->owner = 0;
+  slot->inode = 0;
+}
+
+// One that nobody uses; NULL where all are in use. What another thread of the parent used at the time of a fork stays taken.
+static struct slot *take_slot(void) {
+  const int pid = process();
+  for (int i = 0; i < SLOTS; i++) {
+    int nobody = 0;
+    if (atomic_compare_exchange_strong(&slots[i].user, &nobody, pid)) return &slots[i];
+  }
+  return NULL;
+}
+
+static bool call_over(struct slot *slot, const struct request *request, struct reply *reply) {
+  if (!open_slot(slot)) return false;
+  if (exchange(slot->fd, request, sizeof(*request), reply, sizeof(*reply))) return true;
+  drop_slot(slot);
+  return false;
+}
+
+int64_t link_call(struct request *request, struct reply *reply) {
+  const int before = errno;
+  struct slot passing = {.owner = 0};
+  struct slot *slot = take_slot();
+  const bool done = call_over(slot == NULL ? &passing : slot, request, reply);
+  if (slot == NULL && done) drop_slot(&passing);
+  if (slot != NULL) atomic_store(&slot->user, 0);
+  errno = before;
+  if (!done) {
+    tell_gone();
+    *reply = (struct reply){.result = -EIO};
+  } else if ((reply->flags & REPLY_TELL_UNMAP) != 0) {
+    atomic_fetch_or(&pages_watched, WATCH_MEMORY);
+  }
+  return reply->result;
+}
+
+void link_start(void) {
+  const char *path = getenv("IOMMUFD_RUN_SOCKET");
+  if (path == NULL || strlen(path) >= sizeof(server_path)) return;
+  memcpy(server_path, path, strlen(path) + 1);
+  if (raw(SYS_getrandom, &program, sizeof(program), 0) != sizeof(program)) program = (uint64_t)process();
+#ifdef __GLIBC__
+  // What malloc unmaps within the library is not seen here: large blocks come from its heap too, and that does not shrink.
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+#endif
+  const char *server = getenv("IOMMUFD_RUN_PID");
+  // Where Yama lets only ancestors look into a process: the server may, also where the program's parent ended.
+  if (server != NULL) prctl(PR_SET_PTRACER, strtoul(server, NULL, 10), 0, 0, 0);
+}

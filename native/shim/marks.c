@@ -1,0 +1,32 @@
+// Which fds may be files of the emulated machine. A mark says "look": the calls that can give such a file a number set it, and
+// whoever finds it set asks the kernel what the fd is. So calls on all other fds cost no more than a look at a byte.
+#include "shim.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+
+_Atomic uint8_t fd_marks[MARKED_FDS];
+static int own_process;
+
+void mark(int fd) {
+  if ((unsigned int)fd < MARKED_FDS) atomic_store(&fd_marks[fd], 1);
+}
+
+void unmark(int fd) {
+  // A child of vfork closes its own copy, and shares this memory.
+  if ((unsigned int)fd < MARKED_FDS && raw(SYS_getpid) == own_process) atomic_store(&fd_marks[fd], 0);
+}
+
+void mark_inherited(void) {
+  own_process = (int)raw(SYS_getpid);
+  DIR *folder = opendir("/proc/self/fd");
+  if (folder == NULL) return;
+  for (const struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
+    const int fd = atoi(entry->d_name);
+    uint64_t inode = 0;
+    if (link_is_ours(fd, &inode)) mark(fd);
+  }
+  closedir(folder);
+}

@@ -1,0 +1,52 @@
+// The calls as they are without the shim: those of the library behind it.
+#ifndef IOMMUFD_SHIM_REAL_H
+#define IOMMUFD_SHIM_REAL_H
+
+#include "shim.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+struct real_calls {
+  int (*openat)(int, const char *, int, ...);
+  int (*close)(int);
+  int (*ioctl)(int, unsigned long, ...);
+  ssize_t (*read)(int, void *, size_t);
+  ssize_t (*write)(int, const void *, size_t);
+  ssize_t (*pread)(int, void *, size_t, off_t);
+  ssize_t (*pwrite)(int, const void *, size_t, off_t);
+  ssize_t (*readv)(int, const struct iovec *, int);
+  ssize_t (*writev)(int, const struct iovec *, int);
+  ssize_t (*preadv)(int, const struct iovec *, int, off_t);
+  ssize_t (*pwritev)(int, const struct iovec *, int, off_t);
+  void *(*mmap)(void *, size_t, int, int, int, off_t);
+  int (*munmap)(void *, size_t);
+  void *(*mremap)(void *, size_t, size_t, int, ...);
+  int (*madvise)(void *, size_t, int);
+  int (*dup)(int);
+  int (*dup2)(int, int);
+  int (*dup3)(int, int, int);
+  int (*fcntl)(int, int, ...);
+  ssize_t (*recvmsg)(int, struct msghdr *, int);
+  int (*recvmmsg)(int, struct mmsghdr *, unsigned int, int, struct timespec *);
+  long (*syscall)(long, ...);
+};
+
+extern struct real_calls real_found;
+void real_find(void);
+
+// Other libraries' constructors may call before the shim's own.
+static inline const struct real_calls *real(void) {
+  if (real_found.syscall == NULL) real_find();
+  return &real_found;
+}
+
+// What `call` is for programs that use other names of it: calls.c.
+int64_t call_open(int folder, const char *path, int flags, unsigned int mode);
+int64_t call_ioctl(int fd, unsigned long command, uintptr_t argument);
+
+#endif

@@ -1,0 +1,64 @@
+// `iommufd run` as a command: what it takes, and how it ends.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { command, compile, describePrograms, type Ended, ended, removeFolder } from './programs.js';
+
+describePrograms('iommufd run', () => {
+  let temporary: string;
+  before(() => {
+    temporary = mkdtempSync(path.join(tmpdir(), 'iommufd-test-'));
+  });
+  after(() => {
+    rmSync(temporary, { recursive: true, force: true });
+    removeFolder();
+  });
+  // It removes what it made, whatever happened.
+  afterEach(() => assert.deepEqual(readdirSync(temporary), []));
+
+  function run(...args: readonly string[]): Promise<Ended> {
+    const env = { ...process.env, TMPDIR: temporary };
+    return ended(spawn(process.execPath, [command, 'run', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] }));
+  }
+
+  it('ends as the program does, with the machine that was asked for', async () => {
+    const { code, output, errors } = await run('--machine', 'selftest', '--', compile('threads'));
+    assert.deepEqual({ code, output, errors }, { code: 0, output: 'done\n', errors: '' });
+  });
+  it("gives the program's exit code, or 128 and its signal", async () => {
+    assert.equal((await run('--', 'sh', '-c', 'exit 41')).code, 41);
+    assert.equal((await run('--', 'sh', '-c', 'kill -TERM $$')).code, 128 + 15);
+  });
+  it('has a test device unless told otherwise', async () => {
+    const program = compile('device');
+    assert.equal((await run('--', program)).output, 'interrupted\n');
+    assert.equal((await run('--device', '0000:02:00.0=test', '--', program)).output, 'interrupted\n');
+    const without = await run('--device', 'none', '--', program);
+    assert.equal(without.code, 1);
+    assert.match(without.errors, /vfio0.* does not hold \(No such file or directory\)/);
+  });
+  it('lets programs alone that use nothing of it', async () => {
+    const { code, output } = await run('--', 'sh', '-c', 'echo "$(cat < /proc/self/comm)" | tr a-z A-Z');
+    assert.deepEqual({ code, output }, { code: 0, output: 'CAT\n' });
+  });
+  it('says what is wrong with its arguments', async () => {
+    for (const [args, text] of [
+      [['--'], /usage: iommufd run/],
+      [['true'], /usage: iommufd run/],
+      [['--machine', 'toaster', '--', 'true'], /no machine toaster: there are .*selftest/],
+      [['--machine', '--', 'true'], /--machine takes a value/],
+      [['--speed', '3', '--', 'true'], /no option --speed/],
+      [['--device', '0000:01:00.0', '--', 'true'], /does not say which model/],
+      [['--device', 'here=test', '--', 'true'], /address/],
+    ] as const) {
+      const { code, errors } = await run(...args);
+      assert.equal(code, 2, errors);
+      assert.match(errors, text);
+    }
+    const missing = await run('--', '/no/such/program');
+    assert.equal(missing.code, 1);
+    assert.match(missing.errors, /ENOENT/);
+  });
+});

@@ -1,0 +1,61 @@
+// Programs in C that know nothing of the emulated machine, and what they find there.
+import assert from 'node:assert/strict';
+import { compile, describePrograms, RunStage, removeFolder } from './programs.js';
+
+describePrograms('a program on an emulated machine', () => {
+  let stage: RunStage;
+  before(async () => {
+    stage = await RunStage.start({ machine: 'selftest' });
+  });
+  after(() => {
+    stage.close();
+    removeFolder();
+  });
+  afterEach(() => stage.checkEmpty());
+
+  it('maps its memory, copies mappings, and finds what the device wrote', async () => {
+    const { used } = stage.machine.physical;
+    assert.equal(await stage.run(compile('maps')), 'mapped\n');
+    await stage.checkEmpty();
+    assert.equal(stage.machine.physical.used, used);
+  });
+
+  it('duplicates fds, inherits and passes them, and is refused as on Linux', async () => {
+    assert.equal(await stage.run(compile('files')), 'kept\n');
+  });
+
+  it("finds VFIO's old container", async () => {
+    assert.equal(await stage.run(compile('container')), 'contained\n');
+  });
+
+  it('sees in /proc what is pinned of it', async () => {
+    assert.equal(await stage.run(compile('pinned')), 'shown\n');
+  });
+
+  it("says which of the kernel's allocations fails", async () => {
+    assert.equal(await stage.run(compile('failing')), 'failed\n');
+  });
+
+  it('calls from many threads at once', async () => {
+    assert.equal(await stage.run(compile('threads')), 'done\n');
+  });
+});
+
+describePrograms('a program with a device', () => {
+  let stage: RunStage;
+  afterEach(async () => {
+    await stage.checkEmpty();
+    stage.close();
+    removeFolder();
+  });
+
+  it('has a command queue by its doorbell, and events to wait for', async () => {
+    stage = await RunStage.start({ machine: 'tegra241-cmdqv', devices: [{ address: '0000:01:00.0' }] });
+    assert.equal(await stage.run(compile('registers')), 'rung\n');
+  });
+
+  it('drives it: regions, DMA, interrupts', async () => {
+    stage = await RunStage.start({ devices: [{ address: '0000:01:00.0', model: 'test' }] });
+    assert.equal(await stage.run(compile('device')), 'interrupted\n');
+  });
+});
