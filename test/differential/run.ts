@@ -15,7 +15,7 @@ const USAGE = `options:
   --machine NAME     only this machine. mock: calls on /dev/iommu, with the kernel's mock devices; vtd: calls on devices of
                      VFIO, behind an Intel IOMMU
   --seed NUMBER      which sessions (1), or "random"
-  --calls NUMBER     system calls of each kernel, at least (mock: 110000; vtd, where devices take their time: 8000)
+  --calls NUMBER     system calls of each kernel, at least (mock: 105000; vtd, where devices take their time: 4500)
   --first NUMBER     the batch of sessions to begin with (0)
   --long             ten times as many calls
   --replay FILE      only this session: the plan as it was printed, a file in this checkout
@@ -51,7 +51,7 @@ function options() {
 type Options = ReturnType<typeof options>;
 
 const MACHINES = ['mock', 'vtd'] as const satisfies MachineName[];
-const CALLS: Readonly<Record<(typeof MACHINES)[number], number>> = { mock: 110_000, vtd: 8000 };
+const CALLS: Readonly<Record<(typeof MACHINES)[number], number>> = { mock: 105_000, vtd: 4500 };
 const SECONDS = 900;
 /** Of the long form. */
 const TIMES = 10;
