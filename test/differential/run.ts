@@ -72,20 +72,31 @@ function seedOf(text: string): number {
   process.exit(2);
 }
 
+/** Programs at once: as many as the machine has processors, where they do not share devices. */
+const PROGRAMS: Readonly<Record<(typeof MACHINES)[number], number>> = { mock: 2, vtd: 1 };
+
+function commands(machine: (typeof MACHINES)[number], seed: number, values: Options): string[] {
+  const node = `node ${path.relative(checkout, program)} --machine ${machine}`;
+  if (values.replay !== undefined) return [`${node} --replay ${path.relative(checkout, values.replay)}`];
+  const every = PROGRAMS[machine];
+  const calls = Number(values.calls ?? CALLS[machine] * (values.long ? TIMES : 1));
+  const which = `--seed ${seed} --calls ${Math.ceil(calls / every)} --every ${every}`;
+  return Array.from({ length: every }, (_, i) => `${node} ${which} --first ${Number(values.first) + i}`);
+}
+
+/** A shell's command that runs all of them at once, and fails where one does. */
+function atOnce(all: readonly string[]): string {
+  const start = all.map((one) => `${one} &\nall="$all $!"\n`).join('');
+  return `all=\n${start}failed=0\nfor one in $all; do wait $one || failed=1; done\nexit $failed\n`;
+}
+
 /** Runs sessions in a machine; answers whether the kernels agree. */
 async function runIn(machine: (typeof MACHINES)[number], kernel: string, seed: number, values: Options) {
-  const times = values.long ? TIMES : 1;
-  const calls = values.calls ?? String(CALLS[machine] * times);
-  const which =
-    values.replay === undefined
-      ? ['--seed', String(seed), '--calls', calls, '--first', values.first]
-      : ['--replay', path.relative(checkout, values.replay)];
-  const run = ['node', path.relative(checkout, program), '--machine', machine, ...which].join(' ');
   const result = await boot({
     ...{ machine, kernel, checkout },
-    command: `${setUp(machine)}${run}\n`,
-    hugePages: 4,
-    timeoutSeconds: Number(values.timeout ?? SECONDS * times),
+    command: setUp(machine) + atOnce(commands(machine, seed, values)),
+    hugePages: 12,
+    timeoutSeconds: Number(values.timeout ?? SECONDS * (values.long ? TIMES : 1)),
     onLine: (line) => console.log(line),
   });
   const bad = complaints(result.dmesg);
