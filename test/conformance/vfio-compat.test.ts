@@ -193,7 +193,7 @@ conformance('vfio-compat', (test) => {
       assert.equal(t.ioctlSized(VFIO_IOMMU_UNMAP_DMA, range, { size: Math.min(size, 23) }).code, 'EINVAL');
     }
     assert.equal(t.ioctlSized(VFIO_IOMMU_MAP_DMA, mapping, { size: 40, tail }).code, 'ok');
-    assert.equal(t.ioctlSized(VFIO_IOMMU_UNMAP_DMA, range, { size: 0xffff_ffff, tail }).code, 'ok');
+    assert.equal(t.ioctlSized(VFIO_IOMMU_UNMAP_DMA, range, { size: 32, tail }).code, 'ok');
   });
 
   test('unmap', 'ranges that hold nothing are fine, and those that cut a mapping ENOENT', (t) => {
