@@ -165,7 +165,7 @@ const IOASES: readonly Operation[] = [
       const ioas = site.iommufd.allocIoas();
       ioas.map(site.ram, { iova: IOVA });
       nic.attach(ioas);
-      return () => ioas.physicalAddress(IOVA, PAGE);
+      return () => ioas.physicalAddress(IOVA, PAGE).length;
     },
     MOCK,
   ),

@@ -71,7 +71,10 @@ const HWPTS: readonly Operation[] = [
     'HwptNested.tryInvalidate',
     (site) => {
       const nested = site.parent.allocNestedHwpt(site.device, site.nestedOptions);
-      return () => nested.tryInvalidate(MOCK_NESTED_REQUEST);
+      return () => {
+        const { refusal } = nested.tryInvalidate(MOCK_NESTED_REQUEST);
+        if (refusal !== undefined) throw refusal;
+      };
     },
     MOCK,
   ),
