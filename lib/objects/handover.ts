@@ -1,8 +1,9 @@
 // Live update, in the process that goes: what another needs to go on with an iommufd, and the end here without an end there.
 import { checkOptions } from '../host/arguments.js';
 import { invalidType, UsageError } from '../host/errors.js';
+import { checkMade } from '../host/made.js';
 import { DmaMemory, heldRegion, holdMemory, type MemoryHold, memoryRegion, memorySeam } from '../host/memory.js';
-import type { Region } from '../host/seam.js';
+import { kindOfFiles, type Region } from '../host/seam.js';
 import type { Context } from './context.js';
 import { describeObject, eventsLeft } from './describe.js';
 import { type HandoverState, hex, type MappingState, type MemoryState, newState } from './handover-state.js';
@@ -166,7 +167,7 @@ export function handOver(ctx: Context, options: HandoverOptions, giveUp: () => r
           .map((entry) => describeMapping(list, entry)),
       ),
     );
-    const state = newState(ctx.seam.kind, list.states, objects);
+    const state = newState(kindOfFiles(ctx.seam), list.states, objects);
     const handover = new Handover(ctx, { state, fds: fds.fds, memories, list, giveUp });
     ctx.freeze();
     ctx.resources.shared = true;
@@ -179,7 +180,7 @@ export function handOver(ctx: Context, options: HandoverOptions, giveUp: () => r
 }
 
 function checkMemory(memory: DmaMemory, i: number): DmaMemory {
-  if (!(memory instanceof DmaMemory)) throw invalidType(`memories[${i}]`, 'a DmaMemory', memory);
+  checkMade(memory, DmaMemory, `memories[${i}]`, 'a DmaMemory');
   return memory;
 }
 
