@@ -185,7 +185,7 @@ const IOASES: readonly Operation[] = [
     'Ioas.allocHwptAsync',
     ({ ioas, device }) =>
       () =>
-        ioas.allocHwptAsync(device, { nestParent: true }),
+        ioas.allocHwptAsync(device),
   ),
 ];
 

@@ -54,10 +54,14 @@ const HWPTS: readonly Operation[] = [
     return () => bitmap.read();
   }),
   takes('HwptPaging.allocViommu', (site) => () => site.viommu(), VIOMMUS),
-  takes('HwptPaging.allocNestedHwpt', (site) => () => site.parent.allocNestedHwpt(site.device, site.nestedOptions), [
-    ...VTD,
-    ...MOCK,
-  ]),
+  takes(
+    'HwptPaging.allocNestedHwpt',
+    (site) => {
+      const { parent, device, nestedOptions } = site;
+      return () => parent.allocNestedHwpt(device, nestedOptions);
+    },
+    [...VTD, ...MOCK],
+  ),
   calm(
     'HwptNested.invalidate',
     (site) => {
