@@ -42,17 +42,16 @@ function required<T>(value: T | number): T {
 }
 
 /**
- * Memory that lies at a multiple of its size, so that the IOVAs that a kernel chooses to suit an address are the same
+ * Memory that lies at a multiple of so many bytes, so that the IOVAs that a kernel chooses to suit an address are the same
  * everywhere.
  */
-function alignedMemory(seam: Seam): Region {
-  const request = { backing: 'memfd', hugePageSize: 0 } as const;
+function aligned(seam: Seam, allocate: () => Region | number): Region {
   for (let tries = 0; tries < 1000; tries++) {
-    const region = required(seam.allocateMemory({ ...request, size: ORDINARY }));
+    const region = required(allocate());
     if (region.address % BigInt(ORDINARY) === 0n) return region;
     region.free();
     // Shifts what comes next by a page.
-    required(seam.allocateMemory({ ...request, size: seam.pageSize }));
+    required(seam.allocateMemory({ backing: 'memfd', hugePageSize: 0, size: seam.pageSize }));
   }
   throw new Error('no aligned memory was found');
 }
@@ -82,15 +81,16 @@ export class Machine {
 
   constructor(seam: Seam) {
     this.seam = seam;
-    const memory = alignedMemory(seam);
-    const file = required(seam.allocateMemory({ backing: 'memfd', hugePageSize: 0, size: ORDINARY }));
+    const ordinary = { backing: 'memfd', hugePageSize: 0, size: ORDINARY } as const;
+    const memory = aligned(seam, () => seam.allocateMemory(ordinary));
+    const file = required(seam.allocateMemory(ordinary));
     this.#ordinary = { memory, file };
     this.memory = memory;
     this.file = file;
     this.#huge = required(seam.allocateMemory({ backing: 'memfd', hugePageSize: HUGE, size: HUGE }));
     // Windows are made once: on the kernel each is a buffer of its own.
     this.#contents = [memory, file, this.#huge].map((one) => one.window(0, one.length));
-    this.#scratch = required(seam.allocateBlock(SCRATCH));
+    this.#scratch = aligned(seam, () => seam.allocateBlock(SCRATCH));
     this.#scratchBytes = this.#scratch.window(0, SCRATCH);
     this.#edge = required(seam.allocateBlock(EDGE));
     this.#edgeBytes = this.#edge.window(0, EDGE);
