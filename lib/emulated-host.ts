@@ -11,6 +11,7 @@ import { destroyed, invalidType, outOfRange, UsageError } from './host/errors.js
 import { Host, hostSeam } from './host-object.js';
 import { Device } from './objects/device.js';
 import { HwQueue } from './objects/hw-queue.js';
+import { answeringSeam } from './recording/transcript-seam.js';
 
 export type {
   EmulatedDeviceOptions,
@@ -99,7 +100,7 @@ export class EmulatedHost extends Host {
     if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
     if (device.destroyed) throw destroyed(`device ${device.id}`);
     const { iommufd } = device;
-    const isHere = hostSeam(iommufd.host) === this.#machine.seam;
+    const isHere = answeringSeam(hostSeam(iommufd.host)) === this.#machine.seam;
     const endpoint = isHere ? this.#machine.endpointOf(this.#machine.files.get(iommufd.fd), device.id) : undefined;
     if (endpoint === undefined) {
       throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'this device is not bound on this host, or has no IOMMU');
@@ -119,7 +120,7 @@ export class EmulatedHost extends Host {
     if (!(queue instanceof HwQueue)) throw invalidType('queue', 'an HwQueue', queue);
     if (queue.destroyed) throw destroyed(`hardware queue ${queue.id}`);
     const { iommufd } = queue;
-    const isHere = hostSeam(iommufd.host) === this.#machine.seam;
+    const isHere = answeringSeam(hostSeam(iommufd.host)) === this.#machine.seam;
     const control = isHere ? this.#machine.hwQueueOf(this.#machine.files.get(iommufd.fd), queue.id) : undefined;
     if (control !== undefined) return control;
     const reason = 'this queue is not of this host, or one of the mock, which executes nothing';

@@ -2,6 +2,7 @@
 // from one, without any kernel. Record on the hardware once, replay wherever Node runs.
 import { checkCallback, checkOptions, toSize, type U64 } from './host/arguments.js';
 import { invalidType, type UsageError } from './host/errors.js';
+import { kindOfFiles } from './host/seam.js';
 import { Host, hostSeam } from './host-object.js';
 import { RecordingSide } from './recording/recording-side.js';
 import { ReplaySide } from './recording/replay-side.js';
@@ -74,10 +75,14 @@ export function recordingHost(host: Host, options: RecordingOptions = {}): Recor
   const lines: string[] = [];
   const write = options.write ?? ((line: string) => lines.push(line));
   const put = (line: Line | Header) => write(`${lineText(line)}\n`);
-  const { arena, release, pageSize, kind } = inner;
-  put({ format: FORMAT, version: VERSION, host: kind, release, pageSize, arenaSize: arena.size, followed });
+  const { arena, release, pageSize } = inner;
+  const recordedKind = kindOfFiles(inner);
+  put({ format: FORMAT, version: VERSION, host: recordedKind, release, pageSize, arenaSize: arena.size, followed });
   const side = new RecordingSide(inner, followed, put);
-  return new RecordingHost(new TranscriptSeam({ kind: 'recording', release, pageSize, arena, side }), lines);
+  return new RecordingHost(
+    new TranscriptSeam({ kind: 'recording', recordedKind, release, pageSize, arena, side, recorded: inner }),
+    lines,
+  );
 }
 
 export interface ReplayOptions {
@@ -98,6 +103,6 @@ export function replayHost(transcript: string, options: ReplayOptions = {}): Rep
   if (typeof name !== 'string') throw invalidType('name', 'a string', name);
   const side = new ReplaySide(transcript, name);
   const { arena } = side;
-  const { release, pageSize } = side.script.header;
-  return new ReplayHost(new TranscriptSeam({ kind: 'replay', release, pageSize, arena, side }), side);
+  const { release, pageSize, host: recordedKind } = side.script.header;
+  return new ReplayHost(new TranscriptSeam({ kind: 'replay', recordedKind, release, pageSize, arena, side }), side);
 }

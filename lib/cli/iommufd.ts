@@ -7,13 +7,15 @@ import { constants, tmpdir } from 'node:os';
 import path from 'node:path';
 import { FILE, MODE, MODES, type Mode, OPENED } from './environment.js';
 import { run as runUnderShim } from './run.js';
+import { threadFiles } from './threads.js';
 
 const USAGE = `usage: iommufd record FILE -- node script.js [arguments]
        iommufd replay FILE -- node script.js [arguments]
        iommufd run [options] -- PROGRAM [arguments]
 
 record writes into FILE what the program asks of its host and what comes back; replay answers from FILE, without any
-kernel, and fails at the first difference. run gives any program an emulated machine's device nodes: "iommufd run" says more.
+kernel, and fails at the first difference. Threads of the program have files of their own: nic.jsonl, nic.thread-1.jsonl. run gives
+any program an emulated machine's device nodes: "iommufd run" says more.
 `;
 const MISUSE = 2;
 
@@ -71,9 +73,11 @@ if (process.argv[2] === 'run') {
 } else if (task === undefined) {
   process.stderr.write(USAGE);
   process.exitCode = MISUSE;
-} else if (task.mode === 'replay' && !existsSync(task.file)) {
+} else if (task.mode === 'replay' && !existsSync(task.file) && threadFiles(task.file).length === 0) {
   process.stderr.write(`iommufd replay: there is no ${task.file}\n`);
   process.exitCode = MISUSE;
 } else {
+  // Of an earlier recording, whose program may have had more threads.
+  if (task.mode === 'record') for (const file of threadFiles(task.file)) rmSync(file);
   run(task);
 }

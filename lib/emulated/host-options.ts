@@ -73,6 +73,9 @@ export function makeMachine(options: EmulatedHostOptions): Machine {
   const specs = devices.map(deviceSpec);
   const names = specs.map(({ name }) => name);
   if (new Set(names).size < names.length) throw outOfRange('devices', 'at addresses that differ', names.join(', '));
+  const linux = oneOf(options.linux ?? '7.3', LINUXES, 'linux');
+  const dialect = oneOf(options.uapi ?? 'linux', ['linux', 'vqueue-v3'], 'uapi');
+  if (dialect === 'vqueue-v3' && linux !== '7.3') throw outOfRange('linux', "'7.3' where uapi is 'vqueue-v3'", linux);
   const privileged = toBoolean(limits.privileged, 'privileged', true);
   return new Machine({
     name: oneOf(machine, MACHINES, 'machine'),
@@ -87,7 +90,7 @@ export function makeMachine(options: EmulatedHostOptions): Machine {
       sysRawio: privileged,
       lockedPages: Math.floor(toSize(limits.lockedMemory ?? 8 * 2 ** 20, 'lockedMemory') / PAGE_SIZE),
     },
-    linux: oneOf(options.linux ?? '7.3', LINUXES, 'linux'),
-    dialect: oneOf(options.uapi ?? 'linux', ['linux', 'vqueue-v3'], 'uapi'),
+    linux,
+    dialect,
   });
 }

@@ -9,6 +9,11 @@ import type { Arena } from './arena.js';
 /** What stands behind the seam: this machine's kernel, or something built to stand in for one. */
 export type HostKind = 'kernel' | 'emulated' | 'recording' | 'replay';
 
+/** Whose files a host's are: hand-overs go from one to another of the same kind, recorded or not. */
+export function kindOfFiles({ kind, recordedKind }: Pick<Seam, 'kind' | 'recordedKind'>): HostKind {
+  return recordedKind ?? kind;
+}
+
 /** What kind of pages back memory that devices may reach. */
 export type Backing = 'memfd' | 'anonymous';
 
@@ -78,6 +83,8 @@ export interface FileStatus {
 
 export interface Seam {
   readonly kind: HostKind;
+  /** What is recorded, or was: whose files they are. */
+  readonly recordedKind?: HostKind;
   /** What `uname -r` says of the kernel; '' where that is not known. */
   readonly release: string;
   readonly pageSize: number;

@@ -4,7 +4,7 @@ import { checkOptions, oneOf, toFd } from '../host/arguments.js';
 import { IommufdError, invalidType, UsageError } from '../host/errors.js';
 import { EventSource } from '../host/event-reader.js';
 import { type DmaMemory, holdMemory, importMemory } from '../host/memory.js';
-import type { Seam } from '../host/seam.js';
+import { kindOfFiles, type Seam } from '../host/seam.js';
 import type { Context } from './context.js';
 import { Device, noteAttached } from './device.js';
 import { FaultQueue } from './fault-queue.js';
@@ -70,7 +70,7 @@ export function adoptObjects(
 ): AdoptedObjects {
   checkOptions(options, ['ownership']);
   const owned = oneOf(options.ownership ?? 'owned', ['owned', 'borrowed'], 'ownership') === 'owned';
-  const reader = readState(state, seam.kind);
+  const reader = readState(state, kindOfFiles(seam));
   if (!Array.isArray(fds)) throw invalidType('fds', 'an array of file descriptors', fds);
   const given = new GivenFds(
     seam,

@@ -2,7 +2,7 @@
 import { checkOptions } from '../host/arguments.js';
 import { invalidType, UsageError } from '../host/errors.js';
 import { DmaMemory, heldRegion, holdMemory, type MemoryHold, memoryRegion, memorySeam } from '../host/memory.js';
-import type { Region } from '../host/seam.js';
+import { kindOfFiles, type Region } from '../host/seam.js';
 import type { Context } from './context.js';
 import { describeObject, eventsLeft } from './describe.js';
 import { type HandoverState, hex, type MappingState, type MemoryState, newState } from './handover-state.js';
@@ -166,7 +166,7 @@ export function handOver(ctx: Context, options: HandoverOptions, giveUp: () => r
           .map((entry) => describeMapping(list, entry)),
       ),
     );
-    const state = newState(ctx.seam.kind, list.states, objects);
+    const state = newState(kindOfFiles(ctx.seam), list.states, objects);
     const handover = new Handover(ctx, { state, fds: fds.fds, memories, list, giveUp });
     ctx.freeze();
     ctx.resources.shared = true;

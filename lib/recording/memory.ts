@@ -5,12 +5,14 @@
 // of the event loop after the line before, for programs that wait for memory by timers. One that polls memory
 // without ever leaving its turn cannot be replayed.
 import type { Region } from '../host/seam.js';
-import { bytesText } from './bytes.js';
+import { bytesText, type NameAt } from './bytes.js';
 import type { Line } from './transcript.js';
 
 const PAGE = 4096;
 /** Changes that are closer are told as one. */
 const GAP = 32;
+/** Changes are told in whole words: addresses are some. */
+const WORD = 8;
 
 interface Followed {
   readonly name: string;
@@ -21,11 +23,13 @@ interface Followed {
 
 export class FollowedMemory {
   readonly #limit: number;
+  readonly #nameAt: NameAt;
   readonly #followed = new Map<string, Followed>();
 
   /** Larger pieces than `limit` bytes are not followed: comparing takes time by the byte. */
-  constructor(limit: number) {
+  constructor(limit: number, nameAt: NameAt) {
     this.#limit = limit;
+    this.#nameAt = nameAt;
   }
 
   /** From now on; of memory that came from elsewhere what it holds is told too. */
@@ -42,12 +46,12 @@ export class FollowedMemory {
   /** What changed since this was asked last, by place. */
   changes(): Line | undefined {
     const found: Record<string, string> = {};
-    for (const followed of this.#followed.values()) compare(followed, found);
+    for (const followed of this.#followed.values()) compare(followed, found, this.#nameAt);
     return Object.keys(found).length === 0 ? undefined : found;
   }
 }
 
-function compare(followed: Followed, found: Record<string, string>): void {
+function compare(followed: Followed, found: Record<string, string>, nameAt: NameAt): void {
   const { name, region, before } = followed;
   if (!region.live) return;
   // Windows go when memory is freed while mappings are left; the memory is still there.
@@ -59,7 +63,7 @@ function compare(followed: Followed, found: Record<string, string>): void {
     const old = before.subarray(page, page + PAGE);
     if (old.equals(fresh)) continue;
     for (const [start, end] of differences(old, fresh)) {
-      found[`${name}+0x${(page + start).toString(16)}`] = bytesText(fresh.subarray(start, end));
+      found[`${name}+0x${(page + start).toString(16)}`] = bytesText(fresh.subarray(start, end), nameAt);
     }
     old.set(fresh);
   }
@@ -70,8 +74,10 @@ function differences(old: Uint8Array, fresh: Uint8Array): [number, number][] {
   for (let i = 0; i < fresh.length; i++) {
     if (old[i] === fresh[i]) continue;
     const last = runs.at(-1);
-    if (last !== undefined && i - last[1] < GAP) last[1] = i + 1;
-    else runs.push([i, i + 1]);
+    const start = i - (i % WORD);
+    const end = Math.min(start + WORD, fresh.length);
+    if (last !== undefined && start - last[1] < GAP) last[1] = Math.max(last[1], end);
+    else runs.push([start, end]);
   }
   return runs;
 }

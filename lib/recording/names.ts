@@ -18,10 +18,14 @@ export interface Place {
 
 /** Replayed fds, as those of the emulated host, are none that the system gives out. */
 const FIRST_FD = 2 ** 30;
-/** A replayed physical address: pages that were no neighbours in the recording's order must not look like ones. */
-const FIRST_PAGE = 2n ** 20n;
+/**
+ * A replayed physical address: pages that were no neighbours in the recording's order must not look like ones. The first 65536
+ * lie below 4 GiB, for devices that reach no further; no other value that a program writes looks like them.
+ */
+const FIRST_PAGE = 0xe0000n;
 const PAGE_BITS = 12n;
 const IN_PAGE = (1n << PAGE_BITS) - 1n;
+const LOW_HALF = 0xffff_ffffn;
 
 export class Names {
   readonly #fds = new Map<number, { readonly name: string; readonly kind: FileKind }>();
@@ -29,6 +33,8 @@ export class Names {
   /** Newest first: addresses are used again. */
   #places: Place[] = [];
   readonly #pages = new Map<bigint, string>();
+  /** The same pages, by the lower half of their address. */
+  readonly #lowHalves = new Map<bigint, bigint>();
 
   /** The next handle of a kind. */
   next(kind: string): string {
@@ -104,17 +110,39 @@ export class Names {
   /** A physical address as `pa:0+0x10`, by its page. */
   physical(address: bigint): string {
     const page = address >> PAGE_BITS;
-    let name = this.#pages.get(page);
-    if (name === undefined) {
-      name = this.next('pa');
-      this.#pages.set(page, name);
-    }
-    return `${name}+${hexText(address & IN_PAGE)}`;
+    if (!this.#pages.has(page)) this.#addPage(page, this.next('pa'));
+    return this.knownPhysical(address) ?? hexText(address);
+  }
+  #addPage(page: bigint, name: string): void {
+    this.#pages.set(page, name);
+    const address = page << PAGE_BITS;
+    const half = address & LOW_HALF;
+    if (half !== 0n) this.#lowHalves.set(half, address);
+  }
+  /** The handle of an address whose page the program was told. */
+  knownPhysical(address: bigint): string | undefined {
+    const name = this.#pages.get(address >> PAGE_BITS);
+    return name === undefined ? undefined : `${name}+${hexText(address & IN_PAGE)}`;
+  }
+  /** The whole address behind a lower half, where the program was told its page. */
+  physicalOfHalf(half: number): bigint | undefined {
+    const offset = BigInt(half) & IN_PAGE;
+    const page = this.#lowHalves.get(BigInt(half) - offset);
+    return page === undefined ? undefined : page + offset;
+  }
+  /** What stands for the 8 bytes of data that begin here: a physical address that the program was told. */
+  physicalIn(bytes: Uint8Array, offset: number): { readonly handle: string; readonly width: 8 } | undefined {
+    if (this.#pages.size === 0 || offset % 8 !== 0 || offset + 8 > bytes.length) return undefined;
+    const value = new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getBigUint64(offset, true);
+    const handle = this.knownPhysical(value);
+    return handle === undefined ? undefined : { handle, width: 8 };
   }
   /** For a replay: an address that gets this handle. */
   physicalAt(handle: string): bigint {
     const match = /^pa:(\d+)\+(0x[0-9a-f]+)$/.exec(handle);
     if (match === null) throw notATranscript(`${JSON.stringify(handle)} is no physical address`);
-    return ((FIRST_PAGE + 2n * BigInt(match[1] ?? 0)) << PAGE_BITS) + BigInt(match[2] ?? 0);
+    const page = FIRST_PAGE + 2n * BigInt(match[1] ?? 0);
+    this.#addPage(page, `pa:${match[1]}`);
+    return (page << PAGE_BITS) + BigInt(match[2] ?? 0);
   }
 }

@@ -14,7 +14,7 @@ export class RecordingSide implements Side {
   constructor(inner: Seam, followed: number, write: (line: Line) => void) {
     this.#inner = inner;
     this.#write = write;
-    this.#memory = new FollowedMemory(followed);
+    this.#memory = new FollowedMemory(followed, (bytes, offset) => this.names.physicalIn(bytes, offset));
   }
 
   #note(line: Line): void {

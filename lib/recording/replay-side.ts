@@ -157,7 +157,7 @@ export class ReplaySide implements Side, RegionHome {
   #putMemory(memory: Json | undefined): void {
     if (typeof memory !== 'object' || memory === null) return;
     for (const [place, text] of Object.entries(memory as Line)) {
-      const bytes = textBytes(String(text), () => 0);
+      const bytes = textBytes(String(text), (handle) => this.names.physicalAt(handle));
       this.names.bytes(this.names.at(place), bytes.length)?.set(bytes);
     }
   }

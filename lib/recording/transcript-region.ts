@@ -13,6 +13,8 @@ export class TranscriptRegion implements Region {
   readonly #side: Side;
   readonly #kind: Stretch;
   readonly #isRegisters: boolean;
+  /** What would be the second half of an address whose first one was just written. */
+  #upperHalf: { readonly offset: number; readonly value: number; readonly text: string } | undefined;
 
   constructor(
     side: Side,
@@ -52,8 +54,24 @@ export class TranscriptRegion implements Region {
       store();
       return;
     }
-    const asked = { call: `write${width}`, region: this.name, offset: hexText(offset), to: hexText(value) };
+    const to = this.#told(width, offset, value);
+    const asked = { call: `write${width}`, region: this.name, offset: hexText(offset), to };
     this.#side.exchange(asked, { perform: store, tell: () => ({}), apply: () => undefined });
+  }
+  /** A physical address that the program was told is a handle in registers too: whole, or its lower half and then the other. */
+  #told(width: Width | 64, offset: number, value: number | bigint): string {
+    const { names } = this.#side;
+    const plain = hexText(value);
+    if (typeof value === 'bigint') return names.knownPhysical(value) ?? plain;
+    const other = this.#upperHalf;
+    this.#upperHalf = undefined;
+    if (width !== 32 || !Number.isSafeInteger(value) || value < 0) return plain;
+    if (other?.offset === offset && other.value === value) return other.text;
+    const address = names.physicalOfHalf(value);
+    if (address === undefined) return plain;
+    const handle = names.knownPhysical(address);
+    this.#upperHalf = { offset: offset + 4, value: Number(address >> 32n), text: `${handle} upper half` };
+    return `${handle} lower half`;
   }
   read8(offset: number): number {
     return this.#load(8, offset, () => this.inner.read8(offset), Number);

@@ -24,6 +24,14 @@ export interface SeamParts {
   readonly pageSize: number;
   readonly arena: Arena;
   readonly side: Side;
+  readonly recordedKind: HostKind;
+  /** What is recorded; nothing is behind a replay. */
+  readonly recorded?: Seam;
+}
+
+/** The seam that answers in the end: what is recorded has the fds of that one. */
+export function answeringSeam(seam: Seam): Seam {
+  return seam instanceof TranscriptSeam && seam.recorded !== undefined ? answeringSeam(seam.recorded) : seam;
 }
 
 export class TranscriptSeam implements Seam {
@@ -31,11 +39,15 @@ export class TranscriptSeam implements Seam {
   readonly release: string;
   readonly pageSize: number;
   readonly arena: Arena;
+  readonly recordedKind: HostKind;
+  readonly recorded: Seam | undefined;
   readonly #side: Side;
   readonly #regions = new Map<string, { readonly region: TranscriptRegion; readonly isForeign: boolean }>();
 
-  constructor({ kind, release, pageSize, arena, side }: SeamParts) {
+  constructor({ kind, recordedKind, release, pageSize, arena, side, recorded }: SeamParts) {
     this.kind = kind;
+    this.recordedKind = recordedKind;
+    this.recorded = recorded;
     this.release = release;
     this.pageSize = pageSize;
     this.arena = arena;
@@ -124,7 +136,10 @@ export class TranscriptSeam implements Seam {
     const { names } = this.#side;
     const op = ioctlOf(names.kindOf(fd), request);
     const named = op === undefined ? { request: hexText(request) } : { name: op.name };
-    const asked = { call: 'ioctl', fd: names.fd(fd), ...named, argument: value };
+    // It may be an address all the same: numbers hold those of user space.
+    const isPlace = Number.isSafeInteger(value) && value > 0 && names.isPlace(BigInt(value));
+    const argument = isPlace ? names.address(BigInt(value)) : value;
+    const asked = { call: 'ioctl', fd: names.fd(fd), ...named, argument };
     return this.#number(asked, (inner) => inner.ioctlValue(fd, request, value));
   }
   ioctlAsync(fd: number, request: number, block: Region, at: number): Promise<number> {
@@ -160,7 +175,10 @@ export class TranscriptSeam implements Seam {
     });
   }
   #output(asked: Line, at: number, length: number, perform: (inner: Seam) => number): number {
-    const bytes = bytesText(this.arena.bytes.subarray(at, at + length));
+    const { names } = this.#side;
+    const bytes = bytesText(this.arena.bytes.subarray(at, at + length), (data, offset) =>
+      names.physicalIn(data, offset),
+    );
     return this.#number({ ...asked, bytes }, perform);
   }
   read(fd: number, at: number, length: number): number {

@@ -3,6 +3,7 @@
 // with `event` is what came by itself: a call on the thread pool is done, a file became readable. What differs from run to
 // run stands there as a handle, numbered in order of appearance (names.ts).
 import { UsageError } from '../host/errors.js';
+import type { HostKind } from '../host/seam.js';
 import { ERRNO, errnoName } from '../uapi/errno.js';
 
 export const FORMAT = 'iommufd-transcript';
@@ -26,7 +27,7 @@ export interface Header {
   readonly format: typeof FORMAT;
   readonly version: typeof VERSION;
   /** What was recorded: 'kernel' or 'emulated'. */
-  readonly host: string;
+  readonly host: HostKind;
   /** Which kernel, as `uname -r` names it; '' in transcripts from before this was told. */
   readonly release: string;
   readonly pageSize: number;
@@ -88,6 +89,7 @@ function parseLine(text: string, number: number): Line {
   return line;
 }
 
+const KINDS: readonly HostKind[] = ['kernel', 'emulated', 'recording', 'replay'];
 const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0;
 
 function checkHeader(line: Line | undefined): Header {
@@ -96,14 +98,10 @@ function checkHeader(line: Line | undefined): Header {
     throw notATranscript(`it has version ${JSON.stringify(line.version)}, this library knows version ${VERSION}`);
   }
   const { host, release = '', pageSize, arenaSize, followed } = line;
-  const isWhole =
-    typeof host === 'string' &&
-    typeof release === 'string' &&
-    isSize(pageSize) &&
-    isSize(arenaSize) &&
-    typeof followed === 'number';
-  if (!isWhole) throw notATranscript('its header is not complete');
-  return { format: FORMAT, version: VERSION, host, release, pageSize, arenaSize, followed };
+  const kind = KINDS.find((known) => known === host);
+  const isWhole = typeof release === 'string' && isSize(pageSize) && isSize(arenaSize) && typeof followed === 'number';
+  if (!isWhole || kind === undefined) throw notATranscript('its header is not complete');
+  return { format: FORMAT, version: VERSION, host: kind, release, pageSize, arenaSize, followed };
 }
 
 export interface Transcript {

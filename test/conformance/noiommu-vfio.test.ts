@@ -21,7 +21,7 @@ function attached(t: Bench) {
 }
 
 conformance('noiommu-vfio', (test) => {
-  const needs = { needs: 'noiommu-device', dependsOnLayout: true } as const;
+  const needs = { needs: 'noiommu-device' } as const;
 
   test('dma', 'reads and writes memory at its physical addresses', needs, async (t) => {
     const { nic, ioas, ram } = attached(t);

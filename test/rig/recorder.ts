@@ -6,6 +6,7 @@ import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import {
   errnoName,
   type Fields,
+  IOMMU_IOAS_COPY,
   IOMMU_IOAS_MAP,
   IOMMU_IOAS_MAP_FILE,
   type Ioctl,
@@ -13,6 +14,7 @@ import {
   type Layout,
 } from '../../lib/uapi/index.js';
 import { iommufdIoctls } from '../../lib/uapi/iommufd.js';
+import { isOlder } from '../../lib/uapi/releases.js';
 import * as vfio from '../../lib/uapi/vfio.js';
 import type { Seam } from '../../lib/unsafe.js';
 
@@ -115,6 +117,7 @@ export class Recorder {
   /** IOVAs that the kernel chose, in that order. */
   #chosen: bigint[] = [];
   readonly #options: RecorderOptions;
+  #mapsByAddress = false;
   /** What these fds are, where that matters. */
   readonly #kinds = new Map<number, 'vfio' | 'eventfd'>();
 
@@ -131,11 +134,7 @@ export class Recorder {
   }
 
   #note(fd: number, request: number, result: number, view: DataView, at: number): void {
-    if (this.#options.chosenIovas === 'left out' && result === 0) {
-      const layout = CHOOSING.get(request);
-      const chosen = layout?.decode(view, at);
-      if (chosen !== undefined && (chosen.flags & FIXED_IOVA) === 0) this.#chosen.push(chosen.iova);
-    }
+    if (this.#options.chosenIovas === 'left out' && result === 0) this.#noteChosen(request, view, at);
     const nameOf: Name = (field, value) => {
       const index = /iova$/.test(field) ? this.#chosen.indexOf(value as bigint) : -1;
       return index < 0 ? String(value) : `chosen ${index}`;
@@ -144,9 +143,20 @@ export class Recorder {
     this.#lines.push(describe(request, result, view, at, nameOf));
   }
 
+  #noteChosen(request: number, view: DataView, at: number): void {
+    const layout = CHOOSING.get(request);
+    const chosen = layout?.decode(view, at);
+    if (chosen !== undefined && (chosen.flags & FIXED_IOVA) === 0) this.#chosen.push(chosen.iova);
+    // A copy of what was mapped by its address, as it all is before Linux 6.13, is placed to suit that.
+    if (request !== IOMMU_IOAS_COPY.request || !this.#mapsByAddress) return;
+    const copied = IOMMU_IOAS_COPY.layout.decode(view, at);
+    if ((copied.flags & FIXED_IOVA) === 0) this.#chosen.push(copied.dst_iova);
+  }
+
   /** Records the calls of a seam from now on. */
   listen(seam: Seam): void {
     const { arena } = seam;
+    this.#mapsByAddress = isOlder(seam.release, IOMMU_IOAS_MAP_FILE.since);
     const { ioctl, ioctlAsync, read, write, mapMmio } = seam;
     this.#followFiles(seam);
     this.#listenToPositions(seam);

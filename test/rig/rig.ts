@@ -5,9 +5,9 @@ import { createEmulatedHost, type EmulatedHost, type EmulatedHostOptions } from 
 import { loadNative } from '../../lib/host/native.js';
 import { setDefaultHost } from '../../lib/host-object.js';
 import { openHost } from '../../lib/index.js';
+import type { Line } from '../../lib/recording/transcript.js';
 import { isOlder } from '../../lib/uapi/releases.js';
 import { type Host, hostSeam, type Seam } from '../../lib/unsafe.js';
-import { Recorder } from './recorder.js';
 
 /** Things that not every rig can do. */
 export type Capability =
@@ -34,8 +34,10 @@ export interface Rig {
   noiommuDevice(): string | undefined;
   /** The emulated host behind it, where there is one. */
   readonly emulated?: EmulatedHost;
-  /** What was asked of the host since this was asked last, where that is recorded (IOMMUFD_RESULTS). */
-  recorded(): string[];
+  /** Where `host` is recorded: the one that is. */
+  readonly bare?: Host;
+  /** Where a case is recorded: tells something that no call tells. */
+  readonly note?: (line: Line) => void;
   /** What must be the same after a test as before: fds and regions in use. */
   census(): Readonly<Record<string, number>>;
 }
@@ -60,25 +62,15 @@ function lacksFormats({ release }: Seam): string | undefined {
   return isOlder(release, '6.13') ? 'the mock of this kernel has one format of page tables' : undefined;
 }
 
-/** Records a seam's calls, where somebody wants to compare them. */
-function record(seam: Seam): () => string[] {
-  if (process.env.IOMMUFD_RESULTS === undefined) return () => [];
-  const recorder = new Recorder();
-  recorder.listen(seam);
-  return () => recorder.take();
-}
-
 /** The real kernel: needs CONFIG_IOMMUFD_TEST. */
 function kernelRig(): Rig {
   const host = openHost({ kind: 'kernel' });
   const seam = hostSeam(host);
-  const recorded = record(seam);
   const native = loadNative();
   return {
     name: 'kernel',
     host,
     seam,
-    recorded,
     lacks: (capability) => {
       switch (capability) {
         case 'noiommu-device':
@@ -129,13 +121,11 @@ function mockRig(): Rig {
 /** A rig on an emulated host. */
 export function emulatedRig(emulated: EmulatedHost): Rig {
   const seam = hostSeam(emulated);
-  const recorded = record(seam);
   return {
     name: 'emulated',
     host: emulated,
     seam,
     emulated,
-    recorded,
     lacks: (capability) => {
       switch (capability) {
         case 'own-files':

@@ -3,6 +3,7 @@ import { type Feature, hasFeature } from './smmuv3-features.js';
 import { smmuv3Registers, smmuv3Rig } from './smmuv3-rig.js';
 import { declareCases } from './suite.js';
 import { VfioBench } from './vfio.js';
+import type { VfioRig } from './vfio-rig.js';
 
 export interface Smmuv3CaseOptions {
   readonly needs?: readonly Feature[];
@@ -28,13 +29,15 @@ function lacks(needs: readonly Feature[]): string | undefined {
 
 /** A group of cases of the SMMUv3 suite. */
 export function smmuv3Cases(group: string, declare: (test: Smmuv3Group) => void): void {
-  declareCases<VfioBench>(group, (add) => {
+  declareCases<VfioRig, VfioBench>(group, (add) => {
     declare((id: string, what: string, ...rest: [Smmuv3Case] | [Smmuv3CaseOptions, Smmuv3Case]) => {
       const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
       const { needs = [], dependsOnHardware } = options;
       add(id, what, {
         lacks: () => lacks(needs),
-        bench: () => new VfioBench(smmuv3Rig()),
+        rig: smmuv3Rig,
+        lane: 'smmuv3',
+        bench: (recorded) => new VfioBench(recorded),
         compareCalls: dependsOnHardware !== true,
         run,
       });

@@ -5,14 +5,19 @@ import type { DmaMemory, Iommufd, MemoryOptions } from '../../lib/index.js';
 import { errnoName, type Fields, type Input, IOMMU_DESTROY, type Ioctl, type Values } from '../../lib/uapi/index.js';
 import { isOlder } from '../../lib/uapi/releases.js';
 import { type Attachments, type Port, tryCall, type Unsupported, unsupported } from '../../lib/unsafe.js';
-import { Lacking, lackingIn, tellLacking } from './lacking.js';
+import { comparable, contentOf } from './comparable.js';
+import { Lacking, lackingIn, NotHere, tellLacking } from './lacking.js';
 import { MockDevice, type MockDeviceOptions } from './mock.js';
+import { recordedRig } from './recorded-rig.js';
 import { type Capability, type Rig, rig } from './rig.js';
+import { areHeld, differenceTo, hasLines, type Lane } from './transcripts.js';
 
 /** Bytes of a page, as sizes of memory are told. */
 export const PAGE_SIZE = 4096;
 /** The same, as IOVAs and lengths of mappings are told. */
 export const PAGE = 4096n;
+/** Of memory up to this many bytes transcripts tell what it holds in the end. */
+const MOST_TOLD = 2 ** 22;
 /** An id that no object has. */
 export const NO_ID = 0x7fff_0000;
 
@@ -34,6 +39,7 @@ export class Bench {
   readonly rig: Rig;
   readonly #undo: (() => void)[] = [];
   #iommufd: Iommufd | undefined;
+  #memories = 0;
 
   constructor(theRig: Rig) {
     this.rig = theRig;
@@ -60,7 +66,12 @@ export class Bench {
   /** Memory, freed at the end of the case; 64 KiB if no size is given. */
   memory(size: number | bigint = 0x10000, options?: MemoryOptions): DmaMemory {
     const memory = this.rig.host.allocateMemory(size, options);
-    this.later(() => memory.free());
+    const name = `memory ${this.#memories++}`;
+    this.later(() => {
+      if (!memory.freed && memory.size <= MOST_TOLD)
+        this.rig.note?.({ event: name, holds: contentOf(memory.window()) });
+      memory.free();
+    });
     return memory;
   }
 
@@ -104,6 +115,11 @@ export class Bench {
   onLinux(release: '6.12'): boolean {
     const { release: running } = this.rig.seam;
     return !isOlder(running, release) && !isOlder(release, running);
+  }
+
+  /** Makes the case pending on a Linux that has a defect which the case would run into. */
+  notOn(release: '6.12', why: string): void {
+    if (this.onLinux(release)) throw new NotHere(`Linux ${release} ${why}`);
   }
 
   #answer<F extends Fields>(op: Ioctl<F>, args: Input<F>, result: number, out: Values<F>): Answer<F> {
@@ -168,19 +184,29 @@ export interface Group {
 }
 
 /** What a case does, and on what. */
-export interface Subject<B extends Bench> {
+export interface Subject<R extends Rig, B extends Bench> {
   /** Why it cannot be run here; undefined if it can. */
   readonly lacks: () => string | undefined;
-  readonly bench: () => B;
+  readonly rig: () => R;
+  readonly bench: (rig: R) => B;
+  /** Which machine its transcript is of. */
+  readonly lane: Lane;
   /** Whether lanes are compared by its calls too. */
   readonly compareCalls: boolean;
   readonly run: (bench: B) => void | Promise<void>;
 }
 
+/** Holds a case against its transcript; answers whether it has one. */
+function hold(lane: Lane, id: string, calls: readonly string[]): boolean {
+  const difference = differenceTo(lane, id, calls);
+  if (difference !== undefined) assert.fail(difference);
+  return hasLines(lane, id);
+}
+
 /** A group of cases whose ids differ. */
-export function declareCases<B extends Bench>(
+export function declareCases<R extends Rig, B extends Bench>(
   group: string,
-  declare: (add: (id: string, what: string, subject: Subject<B>) => void) => void,
+  declare: (add: (id: string, what: string, subject: Subject<R, B>) => void) => void,
 ): void {
   const seen = new Set<string>();
   describe(group, () => {
@@ -193,28 +219,30 @@ export function declareCases<B extends Bench>(
           if (this.test) this.test.title += ` [${reason}]`;
           this.skip();
         }
-        const bench = subject.bench();
-        const { rig: theRig } = bench;
+        const theRig = subject.rig();
+        const { rig: recorded, lines } = recordedRig(theRig);
+        const bench = subject.bench(recorded);
         const before = theRig.census();
-        theRig.recorded();
         let lacking: Unsupported | undefined;
+        let reasonHere: string | undefined;
         try {
           await subject.run(bench);
         } catch (failure) {
           lacking = lackingIn(failure);
-          if (lacking === undefined) bench.finishAfter(failure);
-        } finally {
-          // For the reporter: what lanes are compared by.
-          const calls = theRig.recorded();
-          Object.assign(this.test ?? {}, { calls: subject.compareCalls ? calls : [], lacking });
+          reasonHere = failure instanceof NotHere ? failure.message : lacking && tellLacking(lacking);
+          if (reasonHere === undefined) bench.finishAfter(failure);
         }
         bench.finish();
-        if (lacking === undefined) {
-          assert.deepEqual(theRig.census(), before, 'the case left something behind');
-          return;
+        const { compareCalls, lane } = subject;
+        const calls = compareCalls ? comparable(lines) : [];
+        // For the reporter: what lanes are compared by.
+        Object.assign(this.test ?? {}, { calls, compareCalls, lacking });
+        if (reasonHere !== undefined) {
+          if (this.test) this.test.title += ` [${reasonHere}]`;
+          this.skip();
         }
-        if (this.test) this.test.title += ` [${tellLacking(lacking)}]`;
-        this.skip();
+        assert.deepEqual(theRig.census(), before, 'the case left something behind');
+        if (areHeld(theRig.seam)) Object.assign(this.test ?? {}, { held: hold(lane, `${group}/${id}`, calls) });
       });
     });
   });
@@ -222,13 +250,15 @@ export function declareCases<B extends Bench>(
 
 /** A group of cases of the conformance suite, mostly one per ioctl. */
 export function conformance(group: string, declare: (test: Group) => void): void {
-  declareCases<Bench>(group, (add) => {
+  declareCases<Rig, Bench>(group, (add) => {
     declare((id: string, what: string, ...rest: [Case] | [CaseOptions, Case]) => {
       const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
       const { needs, dependsOnLayout } = options;
       add(id, what, {
         lacks: () => (needs === undefined ? undefined : rig().lacks(needs)),
-        bench: () => new Bench(rig()),
+        rig,
+        lane: 'mock',
+        bench: (recorded) => new Bench(recorded),
         compareCalls: dependsOnLayout !== true,
         run,
       });

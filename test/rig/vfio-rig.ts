@@ -33,12 +33,12 @@ export interface VfioRig extends Rig {
   giveBack(role: Role): Promise<void>;
 }
 
-/** Where the emulated machine has its devices: edu where QEMU has it. */
+/** Where the emulated machine has its devices: edu and the pair where QEMU has them. */
 export const EMULATED: Readonly<Partial<Record<Role, string>>> = {
   edu: '0000:00:05.0',
-  pair0: '0000:01:00.0',
-  pair1: '0000:01:00.1',
-  test: '0000:02:00.0',
+  pair0: '0000:02:00.0',
+  pair1: '0000:02:00.1',
+  test: '0000:05:00.0',
   serial: '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001',
   serial1: '83b8f4f2-509f-382f-3c1e-e6bfe0fa1002',
 };

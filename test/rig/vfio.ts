@@ -74,11 +74,13 @@ function lacks({ needs, before }: VfioCaseOptions): string | undefined {
 
 /** A group of cases of the VFIO suite. */
 export function vfioCases(group: string, declare: (test: VfioGroup) => void): void {
-  declareCases<VfioBench>(group, (add) => {
+  declareCases<VfioRig, VfioBench>(group, (add) => {
     declare((id, what, options, run) => {
-      const subject: Subject<VfioBench> = {
+      const subject: Subject<VfioRig, VfioBench> = {
         lacks: () => lacks(options),
-        bench: () => new VfioBench(vfioRig()),
+        rig: vfioRig,
+        lane: 'vtd',
+        bench: (recorded) => new VfioBench(recorded),
         compareCalls: options.dependsOnLayout !== true && options.dependsOnHardware !== true,
         run,
       };

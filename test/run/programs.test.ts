@@ -32,6 +32,10 @@ describePrograms('a program on an emulated machine', () => {
     assert.equal(await stage.run(compile('pinned')), 'shown\n');
   });
 
+  it("says which of the kernel's allocations fails", async () => {
+    assert.equal(await stage.run(compile('failing')), 'failed\n');
+  });
+
   it('calls from many threads at once', async () => {
     assert.equal(await stage.run(compile('threads')), 'done\n');
   });

@@ -20,6 +20,9 @@ export const IMPOSSIBLE: readonly Exception[] = [];
 /** Cases that ask the system for huge pages: skipped where it has none to give. */
 export const NEED_HUGE_PAGES = /huge|access_domain_destory/;
 
+/** Cases that ask debugfs whether the kernel injects faults, and are skipped if not. */
+export const NEED_FAULTS = /_fail_nth\./;
+
 export function reasonFor(name: string, exceptions: readonly Exception[]): string | undefined {
   return exceptions.find(({ cases }) => cases.test(name))?.reason;
 }

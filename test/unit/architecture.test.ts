@@ -47,6 +47,7 @@ const ALSO: Readonly<Record<string, readonly string[]>> = {
     ...['node:fs', 'node:path', 'node:worker_threads'],
     ...['host-object.ts', 'open.ts', 'recording-host.ts'],
   ],
+  'cli/threads.ts': ['node:fs', 'node:path', 'node:worker_threads'],
   'objects/call.ts': ['node:diagnostics_channel'],
 };
 

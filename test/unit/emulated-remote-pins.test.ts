@@ -1,6 +1,6 @@
 // Pinned pages of other processes: which page is which, and what becomes of one whose mapping goes.
 import assert from 'node:assert/strict';
-import { mkdtempSync, openSync, rmSync } from 'node:fs';
+import { mkdtempSync, openSync, rmSync, statSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { ForeignPages } from '../../lib/emulated/memory/foreign.js';
@@ -112,6 +112,13 @@ describe('pinned pages of another process', () => {
     assert(remote.physical.writePage((first + 1) * PAGE, filled(8)));
     assert.equal(await program.peek(at + PAGE), 8);
     // As words, likewise.
+    const memoryOf = remote.physical.find(first);
+    assert(memoryOf !== undefined);
+    const word = memoryOf.pageOf(first) * PAGE + 4;
+    await program.fill(at, 8, 1);
+    assert.deepEqual([memoryOf.word(word - 4), memoryOf.word(word)], [0x0101_0101, 0x0101_0101]);
+    await program.fill(at, 8, 2);
+    assert.equal(memoryOf.word(word), 0x0202_0202);
     assert(remote.physical.load64(first * PAGE + PAGE - 8));
     assert.deepEqual([remote.physical.low, remote.physical.high], [0x0505_0505, 0x0808_0505]);
     await program.fill(at, PAGE, 9);
@@ -196,6 +203,7 @@ describe('pinned pages of another process', () => {
     assert.deepEqual(framesAt(memory, at + PAGE, 1), [now.frames[1]]);
     now.unpin();
     assert.equal(memory.watchesUnmap, false);
+    assert.equal(remote.physical.find(before.first + 1), undefined, 'a page that nobody can reach is kept');
   });
 
   it('stay when the process throws away what was in them', async () => {
@@ -226,6 +234,9 @@ describe('pinned pages of another process', () => {
     dmaWrite(remote, frames[1] ?? 0, 0, filled(6));
     assert.equal(await program.peek(to + PAGE), 6);
     await unmap(program, memory, to, 4096 * PAGE);
+    await program.map(2 * PAGE, { at: to, flags: MAP.private | MAP.fixed });
+    const now = framesAt(memory, to, 2);
+    assert(Array.isArray(now) && now.every((frame) => !frames.includes(frame)));
     assert.equal(one(dmaRead(remote, frames[0] ?? 0, 0, PAGE)), 5);
     assert.equal(one(dmaRead(remote, frames[1] ?? 0, 0, PAGE)), 6);
   });
@@ -310,8 +321,12 @@ describe('pinned pages of another process', () => {
     dmaWrite(remote, frames[1] ?? 0, 50, filled(6, 100));
     assert.equal(await program.peek(at + PAGE + 50), 6);
     assert.equal(await program.peek(at + PAGE + 149), 6);
+    assert.equal(statSync(`/proc/${program.pid}/fd/${fd}`).size, PAGE + 100);
     assert.equal(framesOf(file, 0, 2), EINVAL);
     await program.must('truncate', fd, 0);
+    dmaWrite(remote, frames[0] ?? 0, 0, filled(6));
+    assert.equal(one(dmaRead(remote, frames[0] ?? 0, 0, 2 * PAGE)), 0);
+    assert.equal(statSync(`/proc/${program.pid}/fd/${fd}`).size, 0);
     assert.equal(framesOf(file, 0, 1), EINVAL);
     assert.equal(framesAt(memory, at, 1), EFAULT);
   });

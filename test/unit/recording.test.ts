@@ -159,12 +159,22 @@ describe('recording', () => {
   it('tells a refusal by its name, and what a device wrote by content', async () => {
     const { transcript } = await record(wholeGraph);
     assert.match(transcript, /"name":"IOMMU_IOAS_MAP_FILE".*"iova":"0x1000000"\},"result":"EEXIST"/);
-    assert.match(transcript, /"before":\{"mem:0\+0x1080":"66726f6d2074686520646576696365"\}/);
+    assert.match(transcript, /"before":\{"mem:0\+0x1080":"66726f6d207468652064657669636500"\}/);
   });
 
   it('has a kind of its own', async () => {
     assert.equal(recordingHost(machine()).kind, 'recording');
     assert.equal(replayHost((await record(short)).transcript).kind, 'replay');
+  });
+
+  it('shows what is recorded of an emulated host to that host', async () => {
+    const emulated = machine();
+    const other = machine();
+    const host = recordingHost(recordingHost(emulated));
+    using iommufd = host.openIommufd();
+    const device = host.openDevice(TEST).bind(iommufd);
+    assert.equal(emulated.deviceOf(device).constructor.name, 'EmulatedDevice');
+    assert.throws(() => other.deviceOf(device), { code: 'ERR_IOMMUFD_UNAVAILABLE' });
   });
 
   it('refuses what is no host', () => {
@@ -240,6 +250,24 @@ describe('replay', () => {
     assert.match(message, /^short\.jsonl:2: /);
     assert.throws(() => host.finish(), { message });
   });
+  it('lets a program clean up after a difference', () => {
+    const recorded = recordingHost(machine());
+    const made = recorded.openIommufd();
+    made.allocIoas();
+    made.close();
+    const host = replayHost(recorded.transcript());
+    const iommufd = host.openIommufd();
+    const ioas = iommufd.allocIoas();
+    assert.equal(
+      codeOf(() => host.createEventfd()),
+      'ERR_IOMMUFD_REPLAY',
+    );
+    ioas.unmapAll();
+    ioas.destroy();
+    iommufd.close();
+    assert.throws(() => host.finish(), { code: 'ERR_IOMMUFD_REPLAY' });
+  });
+
   it('refuses what is no transcript of this version', async () => {
     const { transcript } = await record(short);
     const [header = '', ...rest] = transcript.split('\n');

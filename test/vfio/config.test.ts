@@ -8,6 +8,8 @@ const BAR0 = 0x10;
 const INTERRUPT_LINE = 0x3c;
 
 vfioCases('vfio-config', (test) => {
+  // It set the BARs.
+  const firmware = { needs, dependsOnHardware: true } as const;
   test('ids', 'says who the device is', { needs }, (t) => {
     const { config } = t.bound('edu');
     assert.deepEqual([config.vendorId, config.deviceId, config.size], [0x1234, 0x11e8, 256]);
@@ -24,7 +26,7 @@ vfioCases('vfio-config', (test) => {
     config.write32(last, 0);
     assert.deepEqual([config.read16(behindMsi), config.read32(last)], [0, 0]);
   });
-  test('widths', 'reads the same in every width', { needs }, (t) => {
+  test('widths', 'reads the same in every width', firmware, (t) => {
     const nic = t.bound('edu');
     const { config } = nic;
     const bytes = nic.region('config').read(0, 256);
@@ -53,7 +55,7 @@ vfioCases('vfio-config', (test) => {
     const { command } = t.bound('edu').config;
     assert.deepEqual([command.memory, command.busMaster], [true, false]);
   });
-  test('bar-sizing', 'BAR registers are the caller’s own: all ones read back as the size', { needs }, (t) => {
+  test('bar-sizing', 'BAR registers are the caller’s own: all ones read back as the size', firmware, (t) => {
     const nic = t.bound('edu');
     const { config } = nic;
     const before = config.read32(BAR0);

@@ -18,8 +18,6 @@ const COMPUTING = 1;
 const LINE = 0x8;
 const ALL_ONES = 0xffff_ffff;
 const needs = { needs: 'edu' } as const;
-/** How often a register is read depends on how long the device takes. */
-const waits = { needs: 'edu', dependsOnHardware: true } as const;
 
 function registersOf(nic: VfioDevice): MmioRegion {
   nic.config.enable({ memory: true });
@@ -69,14 +67,14 @@ vfioCases('edu', (test) => {
     assert.equal(registers.read64(SOURCE), 0x55n);
   });
 
-  test('factorial', 'computes factorials of 32 bits', waits, async (t) => {
+  test('factorial', 'computes factorials of 32 bits', needs, async (t) => {
     const registers = registersOf(t.bound('edu'));
     const found: number[] = [];
     for (const of of [0, 1, 5, 12, 13, 33, 34, 100_000]) found.push(await computed(registers, of));
     assert.deepEqual(found, [1, 1, 120, 479_001_600, 1_932_053_504, 0x8000_0000, 0, 0]);
   });
 
-  test('factorial-interrupt', 'tells that it has computed by an interrupt, if it is to', waits, async (t) => {
+  test('factorial-interrupt', 'tells that it has computed by an interrupt, if it is to', needs, async (t) => {
     const nic = t.bound('edu');
     const registers = registersOf(nic);
     nic.config.enable({ memory: true, busMaster: true });
@@ -104,7 +102,7 @@ vfioCases('edu', (test) => {
     assert.deepEqual([registers.read32(INTERRUPTS), lineOf(nic)], [0, false]);
   });
 
-  test('refused-dma', 'a read that is refused finds zeros', waits, async (t) => {
+  test('refused-dma', 'a read that is refused finds zeros', needs, async (t) => {
     const { edu, ram } = await loaded(t);
     await edu.load(EDU_IOVA + 0x100_0000n, 16);
     await edu.store(EDU_IOVA, 32);
@@ -112,7 +110,7 @@ vfioCases('edu', (test) => {
     assert.deepEqual(ram.read(16, 16), pattern(64).subarray(16, 32));
   });
 
-  test('no-bus-master', 'nor does it find anything while bus mastering is off', waits, async (t) => {
+  test('no-bus-master', 'nor does it find anything while bus mastering is off', needs, async (t) => {
     const { nic, edu, ram } = await loaded(t);
     nic.config.enable({ busMaster: false });
     await edu.load(EDU_IOVA, 16);

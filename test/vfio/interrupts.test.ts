@@ -276,7 +276,7 @@ function connecting(test: VfioGroup): void {
 
 /** Of a device with several MSI-X vectors. */
 function vectors(test: VfioGroup, role: 'nvme' | 'test'): void {
-  const options = { needs: role, dependsOnHardware: true } as const;
+  const options = { needs: role } as const;
   test(`msix-${role}`, 'vectors are told apart', options, async (t) => {
     const msix = t.bound(role).interrupts('msix');
     assert(msix.count > 3, `${msix.count} vectors`);

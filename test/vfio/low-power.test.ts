@@ -8,7 +8,7 @@ import { type Role, type VfioBench, vfioCases } from '../rig/vfio.js';
 /** Waits until Linux has let the device sleep; it does that in its own time, the emulated kernel in a turn or two. */
 async function asleep(t: VfioBench, role: Role): Promise<void> {
   const path = `/sys/bus/pci/devices/${t.address(role)}/power/runtime_status`;
-  if (t.rig.host.kind === 'emulated') for (let i = 0; i < 3; i++) await turn();
+  if (t.rig.name === 'emulated') for (let i = 0; i < 3; i++) await turn();
   else while (readFileSync(path, 'utf8').trim() !== 'suspended') await pause(5);
 }
 

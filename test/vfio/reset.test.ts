@@ -25,7 +25,7 @@ vfioCases('vfio-reset', (test) => {
 });
 
 function resets(test: VfioGroup, role: 'nvme' | 'test'): void {
-  const options = { needs: role, dependsOnHardware: true } as const;
+  const options = { needs: role } as const;
   test(role, 'what was mapped before is dead afterwards, and can be mapped anew', options, (t) => {
     const nic = t.bound(role);
     assert.equal(nic.info.canReset, true);

@@ -1,11 +1,13 @@
 // Two lanes' results side by side, case by case: outcome, and every answer of the kernel with the fields it left.
 import { readFileSync } from 'node:fs';
 
-interface CaseResult {
+export interface CaseResult {
   readonly title: string;
   readonly outcome: 'passed' | 'failed' | 'skipped';
   readonly message?: string;
   readonly calls?: readonly string[];
+  /** Whether lanes are compared by its calls. */
+  readonly compareCalls?: boolean;
   /** What its kernel is too old for. */
   readonly lacking?: { readonly what: string; readonly since: string };
 }
@@ -21,14 +23,17 @@ export interface Comparison {
 }
 
 /** A case's stable id: what comes before the colon of its title. */
-function idOf(title: string): string {
+export function idOf(title: string): string {
   return title.slice(0, title.indexOf(':'));
 }
 
+export function parseResults(text: string): CaseResult[] {
+  const lines = text.split('\n').filter((line) => line !== '');
+  return lines.map((line) => JSON.parse(line) as CaseResult);
+}
+
 export function readResults(file: string): Map<string, CaseResult> {
-  const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
-  const results = lines.filter((line) => line !== '').map((line) => JSON.parse(line) as CaseResult);
-  return new Map(results.map((result) => [idOf(result.title), result]));
+  return new Map(parseResults(readFileSync(file, 'utf8')).map((result) => [idOf(result.title), result]));
 }
 
 function firstDifference(one: readonly string[], other: readonly string[]): number | undefined {
@@ -53,10 +58,12 @@ function difference(names: readonly [string, string], one: CaseResult, other: Ca
 
 /**
  * Cases that met something their kernel is too old for: '' where both met the same, what differs where they did not, and
- * undefined where neither met any.
+ * undefined where neither met any, or one could not be run.
  */
 function lackDifference(names: readonly [string, string], one: CaseResult, other: CaseResult): string | undefined {
   if (one.lacking === undefined && other.lacking === undefined) return undefined;
+  // What one cannot run for another reason is not compared.
+  if ([one, other].some(({ lacking, outcome }) => lacking === undefined && outcome === 'skipped')) return undefined;
   const told = ({ lacking, outcome }: CaseResult) => (lacking ? `lacks ${lacking.what} (${lacking.since})` : outcome);
   return told(one) === told(other) ? '' : `  ${names[0]}: ${told(one)}\n  ${names[1]}: ${told(other)}`;
 }

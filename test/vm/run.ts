@@ -1,13 +1,17 @@
 // `npm run test:kernel`: builds (or finds) the kernel, boots it, and runs the suites on it: each on the machine it is for.
 // `npm run start:vm`: one of these machines, running one program.
 import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { checkout } from './checkout.js';
+import { RECORDED } from '../rig/transcripts.js';
+import { checkout, compiled } from './checkout.js';
+import { parseResults } from './compare.js';
 import { type MachineName, setUp } from './hardware.js';
 import { kernelImage, LINUXES, type Linux } from './kernel.js';
 import { wronglyLeftOut } from './left-out.js';
 import { boot, complaints } from './machine.js';
 import { architectureOf } from './platform.js';
+import { record } from './record.js';
 import {
   CASES,
   type Choice,
@@ -27,10 +31,12 @@ const USAGE = `options:
   --linux RELEASE    7.3 (if left out) or 6.12
   --grep TEXT        run only cases whose name contains TEXT; none is an error
   --results FILE     write a line of JSON a case there
+  --record           write what the cases asked and were answered to test/transcripts, in place of holding them against it
   --compare          run the cases on the emulated host too, and tell every difference: outcome, errno, returned fields
   --suite NAME       conformance (what is said above), fail-nth (test/fail-nth) or soak (test/soak), on mock and vtd
   --env NAME=VALUE   what the suite is told besides; any number of these
   --program FILE     run this program instead of the suites, on mock if no machine is named; what follows -- goes to it
+  --transcript FILE  the program's, by \`iommufd record\`, is brought here
   --timeout SECONDS  stop a machine after this long (600)`;
 
 function options() {
@@ -42,10 +48,12 @@ function options() {
         linux: { type: 'string', default: '7.3' },
         grep: { type: 'string' },
         results: { type: 'string' },
+        record: { type: 'boolean', default: false },
         compare: { type: 'boolean', default: false },
         suite: { type: 'string', default: 'conformance' },
         env: { type: 'string', multiple: true, default: [] },
         program: { type: 'string' },
+        transcript: { type: 'string' },
         timeout: { type: 'string', default: '600' },
       },
       allowPositionals: true,
@@ -114,8 +122,18 @@ async function laneOf(machine: MachineName, values: Values): Promise<Lane> {
   return architectureOf(machine) === 'arm64' ? { ...lane, iort: await readIort(lane) } : lane;
 }
 
-/** Boots a machine and runs a command in it; answers whether all went well, and what the suite noted. */
-async function runIn(machine: MachineName, command: string, lane: Lane): Promise<{ well: boolean; results: string }> {
+/** What `iommufd record` writes in the machine. */
+const TRANSCRIPT = 'program.jsonl';
+
+interface RunResult {
+  readonly well: boolean;
+  /** What the suite noted. */
+  readonly results: string;
+  readonly transcript: string | undefined;
+}
+
+/** Boots a machine and runs a command in it. */
+async function runIn(machine: MachineName, command: string, lane: Lane): Promise<RunResult> {
   const result = await boot(
     {
       ...lane,
@@ -125,12 +143,13 @@ async function runIn(machine: MachineName, command: string, lane: Lane): Promise
       hugePages: 16,
       onLine: (line) => console.log(line),
     },
-    [CASES],
+    [CASES, TRANSCRIPT],
   );
   const bad = complaints(result.dmesg);
   for (const line of bad) console.error(`the kernel complained: ${line}`);
   if (result.status === undefined) console.error('the machine ended before its command did');
-  return { well: result.status === 0 && bad.length === 0, results: result.files[CASES] ?? '' };
+  const { [CASES]: results = '', [TRANSCRIPT]: transcript } = result.files;
+  return { well: result.status === 0 && bad.length === 0, results, transcript };
 }
 
 /** Runs the suites of these machines, one after the other; answers whether all went well. */
@@ -138,11 +157,13 @@ async function runSuites(names: readonly MachineName[], lane: Lane, values: Valu
   let allWell = true;
   let all = '';
   for (const machine of names) {
+    const { grep, record: isRecorded } = values;
     const choice: Choice = {
-      ...{ machine, suite: suiteOf(values.suite), env: settings(values.env), grep: values.grep },
-      mayBeEmpty: values.grep !== undefined && names.length > 1,
+      ...{ machine, suite: suiteOf(values.suite), env: settings(values.env), grep },
+      ...{ mayBeEmpty: grep !== undefined && names.length > 1, held: !isRecorded },
     };
     const { well, results } = await runIn(machine, suiteCommand(choice), lane);
+    if (isRecorded) record(machine, parseResults(results), grep === undefined);
     const agrees = !values.compare || compareWithEmulated(results, choice, lane.linux);
     allWell = allWell && well && agrees;
     all += results;
@@ -159,11 +180,32 @@ async function runSuites(names: readonly MachineName[], lane: Lane, values: Valu
 async function main(): Promise<number> {
   const { values, positionals } = options();
   const names = machines(values.machine);
+  if (values.record && (values.linux !== RECORDED || values.suite !== 'conformance')) {
+    console.error(`--record is for Linux ${RECORDED} and the conformance suites: transcripts are of these`);
+    return 2;
+  }
   const lane = await laneOf(names[0] ?? 'mock', values);
   if (values.program === undefined) return (await runSuites(names, lane, values)) ? 0 : 1;
-  const command = `node ${[values.program, ...positionals].map(quote).join(' ')}\n`;
-  const { well } = await runIn(names.length === 1 ? (names[0] ?? 'mock') : 'mock', command, lane);
-  return well ? 0 : 1;
+  const program = ['node', values.program, ...positionals];
+  return (await runProgram(names.length === 1 ? (names[0] ?? 'mock') : 'mock', program, lane, values.transcript))
+    ? 0
+    : 1;
+}
+
+/** Runs a program; answers whether all went well. `file`: where its transcript goes, if one is wanted. */
+async function runProgram(
+  machine: MachineName,
+  program: readonly string[],
+  lane: Lane,
+  file?: string,
+): Promise<boolean> {
+  const recorder = ['node', path.join(compiled, 'lib/cli/iommufd.js'), 'record', `/run/results/${TRANSCRIPT}`, '--'];
+  const command = [...(file === undefined ? [] : recorder), ...program].map(quote).join(' ');
+  const { well, transcript } = await runIn(machine, `${command}\n`, lane);
+  if (file === undefined || !well) return well;
+  if (transcript === undefined) throw new Error('the program left no transcript');
+  writeFileSync(file, transcript);
+  return true;
 }
 
 process.exitCode = await main();

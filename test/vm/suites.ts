@@ -39,6 +39,8 @@ export interface Choice {
   readonly env?: Readonly<Record<string, string>>;
   /** Whether it is well if nothing is run: where the cases asked for may be another machine's. */
   readonly mayBeEmpty: boolean;
+  /** Whether each case is held against its transcript, as it is committed. */
+  readonly held: boolean;
 }
 
 function mocha(choice: Choice): string[] {
@@ -60,6 +62,7 @@ export function suiteCommand(choice: Choice): string {
   // On a thread pool of one thread it is known which one makes a call.
   const env = {
     ...{ IOMMUFD_RIG: 'kernel', IOMMUFD_MACHINE: choice.machine, IOMMUFD_RESULTS: `/run/results/${CASES}` },
+    IOMMUFD_TRANSCRIPTS: choice.held ? 'compare' : 'off',
     ...(choice.suite === 'fail-nth' ? { UV_THREADPOOL_SIZE: '1' } : {}),
     ...choice.env,
   };
@@ -75,7 +78,8 @@ export function compareWithEmulated(kernelResults: string, choice: Choice, linux
     writeFileSync(kernel, kernelResults);
     writeFileSync(emulated, '');
     // Failed cases are in the results: the comparison tells of them.
-    const env = { ...process.env, IOMMUFD_RIG: 'emulated', IOMMUFD_LINUX: linux, IOMMUFD_RESULTS: emulated };
+    const results = { IOMMUFD_TRANSCRIPTS: 'off', IOMMUFD_RESULTS: emulated };
+    const env = { ...process.env, IOMMUFD_RIG: 'emulated', IOMMUFD_LINUX: linux, ...results };
     spawnSync(process.execPath, mocha(choice), { cwd: checkout, env, stdio: ['ignore', 'ignore', 'inherit'] });
     const comparison = compare(['kernel', 'emulated'], readResults(kernel), readResults(emulated));
     const agrees = report(comparison);
