@@ -1,6 +1,6 @@
 // What an emulated machine may be asked to be, checked, and the machine made of it.
 import { checkOptions, oneOf, toBoolean, toSize, type U64 } from '../host/arguments.js';
-import { invalidType, outOfRange } from '../host/errors.js';
+import { invalidType, outOfRange, UsageError } from '../host/errors.js';
 import { deviceSpec, type EmulatedDeviceOptions } from './device-options.js';
 import { MACHINES, type MachineName } from './hardware/platforms.js';
 import { LINUXES, type Linux } from './kernel/kernel.js';
@@ -63,6 +63,10 @@ function hugePageSize(size: number): number {
 
 /** @throws TypeError, RangeError on options that make no sense */
 export function makeMachine(options: EmulatedHostOptions): Machine {
+  if (!('WebAssembly' in globalThis)) {
+    // What the memory is made of: nothing else of JavaScript can be neither moved nor detached by a program.
+    throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'an emulated machine needs WebAssembly, which --jitless turns off');
+  }
   checkOptions(options, ['machine', 'devices', 'memory', 'limits', 'linux', 'uapi']);
   const { machine = 'tegra241-cmdqv', devices = [{ address: '0000:01:00.0' }], memory = {}, limits = {} } = options;
   if (!Array.isArray(devices)) throw invalidType('devices', 'an array', devices);

@@ -106,6 +106,9 @@ export class Calls {
   #read(program: Program, socket: FileSocket, file: OpenFile, { operation, args }: Request): Reply {
     const [at, length, position] = args.map(numberOf);
     const bytes = new Uint8Array(Math.min(length ?? 0, LONGEST_TRANSFER));
+    // Events that cannot be delivered stay in their queue.
+    const isEvent = file.readable() === true;
+    if (isEvent && !program.memory.canWrite(at ?? 0, bytes.length)) return { result: -ERRNO.EFAULT, flags: 0 };
     const count = operation === OPERATION.read ? file.read(bytes) : file.pread(bytes, position ?? 0);
     const left = socket.afterRead();
     const flags = left === 'drain' ? REPLY.drain : left === 'empty' ? REPLY.empty : 0;
