@@ -29,6 +29,9 @@ export type {
   ModelBar,
   ModelInterrupts,
 } from './emulated/hardware/pci/model.js';
+
+import { checkMade } from './host/made.js';
+
 export type { TlbEntryState } from './emulated/hardware/platform.js';
 export type { MachineName } from './emulated/hardware/platforms.js';
 export type { HwQueueControl, HwQueueState } from './emulated/hardware/tegra241/queue-control.js';
@@ -97,7 +100,7 @@ export class EmulatedHost extends Host {
    * ERR_IOMMUFD_DESTROYED where it was unbound, or its iommufd is closed
    */
   deviceOf(device: Device): EmulatedDevice {
-    if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
+    checkMade(device, Device, 'device', 'a Device');
     if (device.destroyed) throw destroyed(`device ${device.id}`);
     const { iommufd } = device;
     const isHere = answeringSeam(hostSeam(iommufd.host)) === this.#machine.seam;
@@ -117,7 +120,7 @@ export class EmulatedHost extends Host {
    * ERR_IOMMUFD_DESTROYED
    */
   hwQueue(queue: HwQueue): HwQueueControl {
-    if (!(queue instanceof HwQueue)) throw invalidType('queue', 'an HwQueue', queue);
+    checkMade(queue, HwQueue, 'queue', 'an HwQueue');
     if (queue.destroyed) throw destroyed(`hardware queue ${queue.id}`);
     const { iommufd } = queue;
     const isHere = answeringSeam(hostSeam(iommufd.host)) === this.#machine.seam;

@@ -1,6 +1,7 @@
 // A host as people hold it: what is opened on it, and memory of it.
 import { toFd, type U64 } from './host/arguments.js';
 import { createEventfd, type Eventfd } from './host/eventfd.js';
+import { noteMade } from './host/made.js';
 import { allocateMemory, type DmaMemory, importMemory, type MemoryOptions } from './host/memory.js';
 import type { HostKind, Seam } from './host/seam.js';
 import type { AdoptIommufdOptions } from './objects/adopt.js';
@@ -25,6 +26,7 @@ export class Host {
   /** Not for callers: use `openHost`, or `createEmulatedHost` of iommufd/emulated. */
   constructor(seam: Seam) {
     this.#seam = seam;
+    noteMade(this);
   }
 
   /** What stands behind it: 'kernel' is this machine's own, 'emulated' a program. */

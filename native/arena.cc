@@ -20,4 +20,10 @@ napi_value Arena::buffer(napi_env env) {
   return buffer;
 }
 
+// Node frees no reference that an addon forgets.
+void Arena::forgetBuffer(napi_env env) {
+  if (buffer_ != nullptr) napi_delete_reference(env, buffer_);
+  buffer_ = nullptr;
+}
+
 }  // namespace host

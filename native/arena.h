@@ -32,8 +32,10 @@ class Arena {
   uint8_t* at(size_t offset) const { return mapping_.bytes + offset; }
   const Prepared* prepared() const { return reinterpret_cast<const Prepared*>(at(kPreparedAt)); }
 
-  // The one ArrayBuffer over it, made at the first call and kept for good.
+  // The one ArrayBuffer over it, made at the first call and kept until forgetBuffer().
   napi_value buffer(napi_env env);
+  // At the end of the environment.
+  void forgetBuffer(napi_env env);
 
  private:
   Mapping mapping_;

@@ -36,6 +36,7 @@ void Environment::settle() {
   files.closeAll();
   Napi::HandleScope scope(env);
   regions.unmapAll(env);
+  arena.forgetBuffer(env);
   const napi_async_cleanup_hook_handle hook = hook_;
   hook_ = nullptr;
   napi_remove_async_cleanup_hook(hook);

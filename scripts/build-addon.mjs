@@ -1,6 +1,7 @@
 // Builds the addon into build/Release with node-gyp. What is merely missing (Linux, a compiler, node-gyp) is said and is no
 // failure, since types and imports work without the addon; and where npm runs this on `npm install`, nothing is.
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
@@ -19,22 +20,41 @@ import { fileURLToPath } from 'node:url';
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const addon = path.join(root, 'build/Release/iommufd.node');
 const log = path.join(root, 'build/addon-build.log');
-// Says what the addon was built for, and by its time of what sources.
+// Says what the addon was built for, and of what sources: by what is in them, since a copied or cloned checkout has other times.
 const stamp = path.join(root, 'build/addon-built-for');
 const builtFor = `${process.platform}-${process.arch}`;
 const installing = process.env.npm_lifecycle_event === 'install';
 
-function isUpToDate() {
-  if (!existsSync(addon) || !existsSync(stamp) || readFileSync(stamp, 'utf8') !== builtFor) return false;
+/** The line of the stamp for each source: its name and what is in it. */
+function digestSources() {
   const native = path.join(root, 'native');
-  // The folders themselves tell of files that went.
-  const sources = [
-    native,
-    ...readdirSync(native, { recursive: true }).map((name) => path.join(native, name)),
-    path.join(root, 'binding.gyp'),
-  ];
+  const found = readdirSync(native, { recursive: true }).map((name) => path.join(native, name));
+  const sources = [...found.filter((file) => statSync(file).isFile()), path.join(root, 'binding.gyp')];
+  return sources.sort().map((source) => {
+    const digest = createHash('sha256').update(readFileSync(source)).digest('hex');
+    return { source, line: `${digest} ${path.relative(root, source)}` };
+  });
+}
+
+function readStamp() {
+  return existsSync(addon) && existsSync(stamp) ? readFileSync(stamp, 'utf8').split('\n') : [];
+}
+
+/** What the stamp is to say of a build of these sources. */
+function describeBuild(sources) {
+  return [builtFor, ...sources.map(({ line }) => line)];
+}
+
+function isUpToDate(sources) {
+  return readStamp().join('\n') === describeBuild(sources).join('\n');
+}
+
+/** Whether make, which goes by times, sees each source that has changed since. */
+function isSeenByMake(sources) {
+  const [before, ...lines] = readStamp();
+  if (before !== builtFor) return false;
   const built = statSync(stamp).mtimeMs;
-  return sources.every((source) => statSync(source).mtimeMs < built);
+  return sources.every(({ source, line }) => lines.includes(line) || statSync(source).mtimeMs > built);
 }
 
 /** Where node-gyp is: a dependency of a checkout, else the one that npm carries. */
@@ -79,12 +99,11 @@ function writeLog(text) {
   writeFileSync(log, text);
 }
 
-function build(nodeGyp) {
+function build(nodeGyp, sources) {
   const started = new Date();
   const headers = findHeaders();
-  // A tree that was configured for another machine is of no use; otherwise make knows what has changed.
-  const isSame = existsSync(stamp) && readFileSync(stamp, 'utf8') === builtFor;
-  const steps = isSame ? ['configure', 'build'] : ['clean', 'configure', 'build'];
+  // A tree that was configured for another machine is of no use, nor one whose times say nothing.
+  const steps = isSeenByMake(sources) ? ['configure', 'build'] : ['clean', 'configure', 'build'];
   const options = ['-j', 'max', ...(headers === undefined ? [] : [`--nodedir=${headers}`])];
   const strict = existsSync(path.join(root, '.git')) ? ['--', '-Dwarnings_are_errors=true'] : [];
   rmSync(stamp, { force: true });
@@ -101,13 +120,14 @@ function build(nodeGyp) {
   }
   writeLog(output);
   if (!existsSync(addon)) return false;
-  writeFileSync(stamp, builtFor);
+  writeFileSync(stamp, describeBuild(sources).join('\n'));
   utimesSync(stamp, started, started);
   return true;
 }
 
 function main() {
-  if (isUpToDate()) return 0;
+  const sources = digestSources();
+  if (isUpToDate(sources)) return 0;
   const nodeGyp = findNodeGyp();
   const obstacle = findObstacle(nodeGyp);
   if (obstacle !== undefined) {
@@ -116,7 +136,7 @@ function main() {
     return 0;
   }
   console.log('iommufd: building the addon');
-  if (build(nodeGyp)) return 0;
+  if (build(nodeGyp, sources)) return 0;
   console.error(`iommufd: the addon could not be built; see ${log}`);
   return 1;
 }

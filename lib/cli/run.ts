@@ -43,7 +43,10 @@ async function runTask(task: RunTask, machine: Machine): Promise<number> {
   await server.listen();
   const code = await runProgram(task, server.path);
   server.close();
-  return code;
+  if (server.failure === undefined) return code;
+  const { failure } = server;
+  tell(`the emulated machine failed: ${failure instanceof Error ? failure.stack : String(failure)}`);
+  return code === 0 ? 1 : code;
 }
 
 /** The command's arguments behind `run`; its exit code. */

@@ -1,6 +1,6 @@
 // What an emulated machine may be asked to be, checked, and the machine made of it.
 import { checkOptions, oneOf, toBoolean, toSize, type U64 } from '../host/arguments.js';
-import { invalidType, outOfRange } from '../host/errors.js';
+import { invalidType, outOfRange, UsageError } from '../host/errors.js';
 import { deviceSpec, type EmulatedDeviceOptions } from './device-options.js';
 import { MACHINES, type MachineName } from './hardware/platforms.js';
 import { LINUXES, type Linux } from './kernel/kernel.js';
@@ -63,6 +63,10 @@ function hugePageSize(size: number): number {
 
 /** @throws TypeError, RangeError on options that make no sense */
 export function makeMachine(options: EmulatedHostOptions): Machine {
+  if (!('WebAssembly' in globalThis)) {
+    // What the memory is made of: nothing else of JavaScript can be neither moved nor detached by a program.
+    throw new UsageError('ERR_IOMMUFD_UNAVAILABLE', 'an emulated machine needs WebAssembly, which --jitless turns off');
+  }
   checkOptions(options, ['machine', 'devices', 'memory', 'limits', 'linux', 'uapi']);
   const { machine = 'tegra241-cmdqv', devices = [{ address: '0000:01:00.0' }], memory = {}, limits = {} } = options;
   if (!Array.isArray(devices)) throw invalidType('devices', 'an array', devices);
@@ -73,6 +77,9 @@ export function makeMachine(options: EmulatedHostOptions): Machine {
   const specs = devices.map(deviceSpec);
   const names = specs.map(({ name }) => name);
   if (new Set(names).size < names.length) throw outOfRange('devices', 'at addresses that differ', names.join(', '));
+  const linux = oneOf(options.linux ?? '7.3', LINUXES, 'linux');
+  const dialect = oneOf(options.uapi ?? 'linux', ['linux', 'vqueue-v3'], 'uapi');
+  if (dialect === 'vqueue-v3' && linux !== '7.3') throw outOfRange('linux', "'7.3' where uapi is 'vqueue-v3'", linux);
   const privileged = toBoolean(limits.privileged, 'privileged', true);
   return new Machine({
     name: oneOf(machine, MACHINES, 'machine'),
@@ -87,7 +94,7 @@ export function makeMachine(options: EmulatedHostOptions): Machine {
       sysRawio: privileged,
       lockedPages: Math.floor(toSize(limits.lockedMemory ?? 8 * 2 ** 20, 'lockedMemory') / PAGE_SIZE),
     },
-    linux: oneOf(options.linux ?? '7.3', LINUXES, 'linux'),
-    dialect: oneOf(options.uapi ?? 'linux', ['linux', 'vqueue-v3'], 'uapi'),
+    linux,
+    dialect,
   });
 }

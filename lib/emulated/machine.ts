@@ -11,6 +11,7 @@ import { hwQueueControl } from './hardware/tegra241/driver/viommu.js';
 import type { HwQueueControl } from './hardware/tegra241/queue-control.js';
 import { IommufdDevice } from './kernel/device.js';
 import type { IommuDevice } from './kernel/driver.js';
+import { FailNthFile } from './kernel/fail-nth-file.js';
 import type { OpenFile } from './kernel/file.js';
 import { HwQueue } from './kernel/hw-queue.js';
 import type { IommuGroup } from './kernel/iommu-group.js';
@@ -60,6 +61,8 @@ export interface PluggedDevice {
 const MISC_MAJOR = 10;
 const IOMMU_MINOR = 124;
 const VFIO_MINOR = 196;
+/** Where a thread says which of its allocations is to fail. */
+const FAIL_NTH = '/proc/thread-self/fail-nth';
 
 export class Machine {
   readonly physical: PhysicalMemory;
@@ -106,6 +109,7 @@ export class Machine {
       minor: IOMMU_MINOR,
       open: () => this.#openIommufd('user'),
     });
+    filesystem.addFile(FAIL_NTH, { size: 0, open: () => new FailNthFile(this.kernel) });
     // As with CONFIG_IOMMUFD_VFIO_CONTAINER: a container is an iommufd that charges as VFIO did.
     filesystem.addNode('/dev/vfio/vfio', {
       major: MISC_MAJOR,

@@ -50,16 +50,38 @@ export function toBoolean(value: boolean | undefined, name: string, otherwise: b
   return value;
 }
 
-/** A copy: the original may be detached meanwhile, and a subclass may tell another length each time it is asked. */
+/** What all typed arrays inherit. Asked by way of it an array tells what it is, not what it says. */
+const TYPED_ARRAY: object = Object.getPrototypeOf(Uint8Array.prototype);
+
+/** Whether it is a typed array of that kind, of whatever realm: test runners run programs in realms of their own. */
+export function isTypedArray(value: unknown, kind: 'Uint8Array' | 'BigUint64Array'): boolean {
+  return Reflect.get(TYPED_ARRAY, Symbol.toStringTag, value) === kind;
+}
+
+/** How many bytes it really has: a subclass may tell another length each time it is asked. */
+export function lengthOfBytes(value: Uint8Array, name: string): number {
+  if (!isTypedArray(value, 'Uint8Array')) throw invalidType(name, 'a Uint8Array', value);
+  const length: number = Reflect.get(TYPED_ARRAY, 'length', value);
+  if (length === 0) checkAttached(value, name);
+  return length;
+}
+
+function checkAttached(value: Uint8Array, name: string): void {
+  try {
+    new Uint8Array(value);
+  } catch {
+    throw invalidType(name, 'a Uint8Array that has its bytes', 'one whose buffer was given away or cut short');
+  }
+}
+
+/** A copy: the original may be detached meanwhile. */
 export function toBytes(value: Uint8Array, name: string): Uint8Array {
-  const isBytes = value instanceof Uint8Array && ArrayBuffer.isView(value);
-  if (!isBytes) throw invalidType(name, 'a Uint8Array', value);
+  lengthOfBytes(value, name);
   return new Uint8Array(value);
 }
 
 /** An options object with no names but the known ones: a misspelling is an error, not a default. */
-export function checkOptions(value: object | undefined, known: readonly string[], name = 'options'): void {
-  if (value === undefined) return;
+export function checkOptions(value: object, known: readonly string[], name = 'options'): void {
   if (typeof value !== 'object' || value === null) throw invalidType(name, 'an object', value);
   for (const key of Object.keys(value)) {
     if (!known.includes(key)) throw unknownOption(key, known, name);

@@ -96,12 +96,34 @@ export function destroyed(what: string): UsageError {
 
 /** How an argument is shown in messages: addresses and other large numbers in hex. */
 export function show(value: unknown): string {
-  if (typeof value === 'bigint') return value > 255n ? `0x${value.toString(16)}` : value.toString();
+  try {
+    return describeValue(value);
+  } catch {
+    // A getter or a proxy of the caller's: what is wrong with the argument is told all the same.
+    return 'something that cannot be looked at';
+  }
+}
+
+/** Digits of the largest number that is shown whole. */
+const DIGITS = 40;
+
+function describeValue(value: unknown, within = false): string {
+  if (typeof value === 'bigint') return shorten(value > 255n ? `0x${value.toString(16)}` : value.toString());
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}...` : value);
-  if (typeof value === 'function') return value.name === '' ? 'a function' : `the function ${value.name}`;
+  if (typeof value === 'function') return value.name === '' ? 'a function' : `the function ${String(value.name)}`;
   if (value === null || typeof value !== 'object') return String(value);
-  if (Array.isArray(value)) return `[${value.slice(0, 8).map(show).join(', ')}${value.length > 8 ? ', ...' : ''}]`;
-  return `an instance of ${value.constructor?.name ?? 'Object'}`;
+  if (Array.isArray(value)) return within ? 'an array' : describeArray(value);
+  return `an instance of ${String(value.constructor?.name ?? 'Object')}`;
+}
+
+function shorten(digits: string): string {
+  return digits.length > DIGITS ? `${digits.slice(0, DIGITS)}...` : digits;
+}
+
+/** Its first elements; arrays within are not looked into, since they may lead back. */
+function describeArray(array: readonly unknown[]): string {
+  const elements = array.slice(0, 8).map((element) => describeValue(element, true));
+  return `[${elements.join(', ')}${array.length > 8 ? ', ...' : ''}]`;
 }
 
 function describe(args: CallArguments): string {

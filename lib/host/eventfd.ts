@@ -3,6 +3,7 @@
 import { toFd, toU32, toU64, type U64 } from './arguments.js';
 import { destroyed, IommufdError, invalidType, outOfRange, UsageError } from './errors.js';
 import { EventReader, EventSource, type ReadEventsOptions } from './event-reader.js';
+import { isMade, noteMade } from './made.js';
 import type { Seam } from './seam.js';
 
 /** The counter, as read. */
@@ -41,6 +42,7 @@ export class Eventfd {
     const parse = (view: DataView, at: number) => [view.getBigUint64(at, true)];
     this.#reader = new EventReader<bigint>(source, COUNTER_SIZE, what, parse, this);
     collected.register(this, { source, owner }, this);
+    noteMade(this);
   }
 
   /** The file descriptor, non-blocking: for KVM's irqfd and ioeventfd, or another event loop. Owned by this object. */
@@ -150,7 +152,7 @@ export type EventfdLike = Eventfd | number;
 
 /** Throws unless it is an Eventfd or may be the fd of one; the fd itself is asked for later. */
 export function checkEventfd(value: EventfdLike, name: string): EventfdLike {
-  if (value instanceof Eventfd) return value;
+  if (isMade(value, Eventfd)) return value;
   if (typeof value !== 'number') throw invalidType(name, 'an Eventfd or a file descriptor', value);
   return toFd(value, name);
 }

@@ -1,7 +1,8 @@
 // Memory that devices may reach. The kernel remembers addresses and pins pages only when a page table meets the
 // mapping, so the address range stays reserved until the last mapping of it is gone, whatever the caller frees first.
-import { checkCallback, checkOptions, checkSignal, oneOf, toSize, type U64 } from './arguments.js';
+import { checkCallback, checkOptions, checkSignal, lengthOfBytes, oneOf, toSize, type U64 } from './arguments.js';
 import { destroyed, IommufdError, invalidType, outOfRange } from './errors.js';
+import { noteMade } from './made.js';
 import type { Backing, Region, Seam } from './seam.js';
 
 /** Windows are cut from segments of this size: a typed array over more is refused by V8. */
@@ -122,6 +123,7 @@ export class DmaMemory {
     this.#seam = seam;
     this.#state = new MemoryState(region);
     collected.register(this, this.#state, this);
+    noteMade(this);
   }
 
   /** Bytes. */
@@ -173,8 +175,7 @@ export class DmaMemory {
 
   /** Copies bytes in, from `offset` bytes on. @throws RangeError beyond the end */
   write(offset: U64, data: Uint8Array): void {
-    if (!(data instanceof Uint8Array)) throw invalidType('data', 'a Uint8Array', data);
-    this.window(offset, data.length).set(data);
+    this.window(offset, lengthOfBytes(data, 'data')).set(data);
   }
 
   /**

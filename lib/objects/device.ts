@@ -1,6 +1,7 @@
 // A device bound to an iommufd: what its IOMMU is, and which page tables it uses.
 import { checkOptions, toU32 } from '../host/arguments.js';
 import { destroyed, type IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
+import { isMade } from '../host/made.js';
 import { IOMMU_GET_HW_INFO, iommufd_hw_info_flags } from '../uapi/iommufd.js';
 import { call } from './call.js';
 import type { Context } from './context.js';
@@ -217,7 +218,7 @@ export class Device extends KernelObject {
   #checkAttach(pageTable: PageTable, options: AttachOptions): { attacher: Attacher; pasid: number | undefined } {
     const pasid = checkPasid(options);
     checkAlive(this);
-    if (!(pageTable instanceof Ioas || pageTable instanceof HwptPaging || pageTable instanceof HwptNested)) {
+    if (!isMade(pageTable, Ioas) && !isMade(pageTable, HwptPaging) && !isMade(pageTable, HwptNested)) {
       throw invalidType('pageTable', 'an Ioas, HwptPaging or HwptNested', pageTable);
     }
     checkSame(this, pageTable, 'pageTable');

@@ -1,6 +1,7 @@
 // Live update, in the process that goes: what another needs to go on with an iommufd, and the end here without an end there.
 import { checkOptions } from '../host/arguments.js';
 import { invalidType, UsageError } from '../host/errors.js';
+import { checkMade } from '../host/made.js';
 import { DmaMemory, heldRegion, holdMemory, type MemoryHold, memoryRegion, memorySeam } from '../host/memory.js';
 import { kindOfFiles, type Region } from '../host/seam.js';
 import type { Context } from './context.js';
@@ -179,7 +180,7 @@ export function handOver(ctx: Context, options: HandoverOptions, giveUp: () => r
 }
 
 function checkMemory(memory: DmaMemory, i: number): DmaMemory {
-  if (!(memory instanceof DmaMemory)) throw invalidType(`memories[${i}]`, 'a DmaMemory', memory);
+  checkMade(memory, DmaMemory, `memories[${i}]`, 'a DmaMemory');
   return memory;
 }
 

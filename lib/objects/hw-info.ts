@@ -15,7 +15,7 @@ export interface HwCapabilities {
   readonly pasidExec: boolean;
   /** PASIDs may carry privileged mode. */
   readonly pasidPriv: boolean;
-  /** Address translation services may be in use for the device. */
+  /** Address translation services may be in use for the device. Older kernels do not tell: always true there (6.12). */
   readonly ats: boolean;
 }
 

@@ -1,6 +1,7 @@
 // A page table that a guest manages in its own memory, on top of a parent page table.
 import { checkOptions, toBoolean, toBytes, toU32, toU64, type U64 } from '../host/arguments.js';
 import { invalidType, outOfRange } from '../host/errors.js';
+import { checkMade } from '../host/made.js';
 import * as uapi from '../uapi/iommufd.js';
 import { call } from './call.js';
 import type { Context } from './context.js';
@@ -154,7 +155,7 @@ function vtdBytes(vtd: VtdOptions['vtd']): Uint8Array {
 
 /** `viommu.allocNestedHwpt` and `hwpt.allocNestedHwpt`. */
 export function allocNestedHwpt(parent: HwptPaging | Viommu, device: Device, options: NestedOptions): HwptNested {
-  if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
+  checkMade(device, Device, 'device', 'a Device');
   const { type, bytes } = nestedData(options);
   const { faultQueue, pasid: withPasid } = options;
   const pasid = toBoolean(withPasid, 'pasid', false) ? uapi.iommufd_hwpt_alloc_flags.values.IOMMU_HWPT_ALLOC_PASID : 0;

@@ -1,6 +1,7 @@
 // A page table over an IOAS: what devices really translate with.
 import { checkOptions, toBoolean } from '../host/arguments.js';
-import { invalidType, UsageError } from '../host/errors.js';
+import { UsageError } from '../host/errors.js';
+import { checkMade } from '../host/made.js';
 import * as uapi from '../uapi/iommufd.js';
 import { type Attachments, call, callAsync } from './call.js';
 import type { Context } from './context.js';
@@ -142,7 +143,7 @@ interface Prepared {
 
 function prepare(ioas: Ioas, device: Device, options: HwptOptions): Prepared {
   checkOptions(options, ['nestParent', 'dirtyTracking', 'pasid', 'faultQueue', 'data']);
-  if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
+  checkMade(device, Device, 'device', 'a Device');
   const { nestParent, dirtyTracking, pasid, faultQueue, data } = options;
   let flags = 0;
   if (toBoolean(nestParent, 'nestParent', false)) flags |= FLAGS.IOMMU_HWPT_ALLOC_NEST_PARENT;
@@ -165,7 +166,7 @@ function prepare(ioas: Ioas, device: Device, options: HwptOptions): Prepared {
 /** The fields that send page requests to a fault queue. */
 export function faultFields(owner: KernelObject, queue: FaultQueue | undefined): { flags: number; fault_id: number } {
   if (queue === undefined) return { flags: 0, fault_id: 0 };
-  if (!(queue instanceof FaultQueue)) throw invalidType('faultQueue', 'a FaultQueue', queue);
+  checkMade(queue, FaultQueue, 'faultQueue', 'a FaultQueue');
   checkSame(owner, queue, 'faultQueue');
   return { flags: FLAGS.IOMMU_HWPT_FAULT_ID_VALID, fault_id: idOf(queue) };
 }

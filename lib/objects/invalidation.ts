@@ -1,6 +1,6 @@
 // Invalidations: a guest changed its page tables, and the IOMMU's caches must follow. Entries go through the arena in
 // batches, without an allocation per entry; what was done is counted across batches.
-import { checkOptions, toBoolean, toBytes, toU32, toU64, type U64, U64_MAX } from '../host/arguments.js';
+import { checkOptions, isTypedArray, toBoolean, toBytes, toU32, toU64, type U64, U64_MAX } from '../host/arguments.js';
 import { IommufdError, invalidType, outOfRange } from '../host/errors.js';
 import * as uapi from '../uapi/iommufd.js';
 import { publish, tracing } from './call.js';
@@ -40,12 +40,14 @@ const BATCH = 64 * 1024;
 const ENOMEM = -12;
 
 function smmuv3Entries(commands: BigUint64Array): Entries {
-  if (!(commands instanceof BigUint64Array)) throw invalidType('smmuv3', 'a BigUint64Array', commands);
-  if (commands.length % 2 !== 0) throw outOfRange('smmuv3', 'two words a command', `${commands.length} words`);
+  if (!isTypedArray(commands, 'BigUint64Array')) throw invalidType('smmuv3', 'a BigUint64Array', commands);
+  // A copy: a subclass may tell another length each time it is asked, and calls may be many.
+  const words = new BigUint64Array(commands);
+  if (words.length % 2 !== 0) throw outOfRange('smmuv3', 'two words a command', `${words.length} words`);
   return {
     type: TYPES.IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
     entryLength: uapi.iommu_viommu_arm_smmuv3_invalidate.size,
-    bytes: new Uint8Array(commands.buffer, commands.byteOffset, commands.byteLength),
+    bytes: new Uint8Array(words.buffer),
   };
 }
 

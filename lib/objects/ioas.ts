@@ -10,6 +10,7 @@ import {
   U64_MAX,
 } from '../host/arguments.js';
 import { invalidType } from '../host/errors.js';
+import { checkMade } from '../host/made.js';
 import type { DmaMemory, MemoryHold } from '../host/memory.js';
 import * as uapi from '../uapi/iommufd.js';
 import { call, refusal, tryCall } from './call.js';
@@ -187,7 +188,7 @@ export class Ioas extends KernelObject {
    * was mapped with writable: false)
    */
   copy(source: Ioas, options: CopyOptions): bigint {
-    if (!(source instanceof Ioas)) throw invalidType('source', 'an Ioas', source);
+    checkMade(source, Ioas, 'source', 'an Ioas');
     checkOptions(options, ['sourceIova', 'length', 'iova', 'readable', 'writable']);
     const { sourceIova: from, ...rest } = { ...options };
     const sourceIova = toU64(from, 'sourceIova');

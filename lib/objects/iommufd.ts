@@ -1,6 +1,7 @@
 // An open /dev/iommu: the root of all objects.
 import { checkOptions, oneOf, toFd, toU32, toU64, type U64 } from '../host/arguments.js';
-import { IommufdError, invalidType, UsageError } from '../host/errors.js';
+import { IommufdError, UsageError } from '../host/errors.js';
+import { checkMade, noteMade } from '../host/made.js';
 import { defaultHost, Host, hostSeam } from '../host-object.js';
 import * as uapi from '../uapi/iommufd.js';
 import type { Ioctl } from '../uapi/layout.js';
@@ -71,6 +72,7 @@ export class Iommufd {
     this.#context = context;
     this.vfioCompat = new VfioCompat(this, context);
     collected.register(this, context.resources, this);
+    noteMade(this);
   }
 
   /**
@@ -90,7 +92,7 @@ export class Iommufd {
   static fromFd(fd: number, options: AdoptOptions = {}): Iommufd {
     checkOptions(options, ['host', 'ownership']);
     const host = options.host ?? defaultHost();
-    if (!(host instanceof Host)) throw invalidType('host', 'a Host', host);
+    checkMade(host, Host, 'host', 'a Host');
     const number = toFd(fd, 'fd');
     const owned = oneOf(options.ownership ?? 'owned', ['owned', 'borrowed'], 'ownership') === 'owned';
     const seam = hostSeam(host);

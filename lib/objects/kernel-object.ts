@@ -1,5 +1,6 @@
 // What all objects of an iommufd have in common: an id, the things that keep each other alive, and an end.
 import { destroyed, IommufdError, UsageError } from '../host/errors.js';
+import { noteMade } from '../host/made.js';
 import { IOMMU_DESTROY } from '../uapi/iommufd.js';
 import { tryCall } from './call.js';
 import type { Context } from './context.js';
@@ -86,6 +87,7 @@ export abstract class KernelObject implements Holder {
     this.#ending = ending;
     for (const held of holds) held.#holders.add(this);
     context.objects.add(this);
+    noteMade(this);
   }
 
   /** The kernel's id for it, unique within the iommufd. */
@@ -166,9 +168,10 @@ export abstract class KernelObject implements Holder {
     this[Symbol.dispose]();
   }
 
-  /** What console.log shows. */
+  /** What console.log shows: also of what only looks like an object, such as a prototype or a proxy. */
   [INSPECT](): unknown {
-    return this.toJSON();
+    const isObject = #id in (this as object);
+    return isObject ? this.toJSON() : `[no ${this.constructor.name}]`;
   }
 
   toJSON(): Record<string, unknown> {

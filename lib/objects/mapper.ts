@@ -3,6 +3,7 @@
 import type { Arena } from '../host/arena.js';
 import { toBoolean, toSize, toU64, type U64, unknownOption } from '../host/arguments.js';
 import { type IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
+import { checkMade } from '../host/made.js';
 import { DmaMemory, holdMemory, type MemoryHold, memoryRegion, memorySeam } from '../host/memory.js';
 import type { Region, Seam } from '../host/seam.js';
 import * as uapi from '../uapi/iommufd.js';
@@ -121,7 +122,7 @@ export class Mapper {
 
   /** Checks the arguments of a mapping. */
   plan(memory: DmaMemory, options: MapOptions | undefined): MapPlan {
-    if (!(memory instanceof DmaMemory)) throw invalidType('memory', 'a DmaMemory', memory);
+    checkMade(memory, DmaMemory, 'memory', 'a DmaMemory');
     if (memorySeam(memory) !== this.#seam) {
       throw new UsageError('ERR_IOMMUFD_FOREIGN_HOST', 'memory belongs to another host');
     }

@@ -1,6 +1,6 @@
 // A device as a guest knows it: its virtual id on a vIOMMU.
 import { checkOptions, toU64, type U64 } from '../host/arguments.js';
-import { invalidType } from '../host/errors.js';
+import { checkMade } from '../host/made.js';
 import { IOMMU_VDEVICE_ALLOC } from '../uapi/iommufd.js';
 import { call } from './call.js';
 import { Device } from './device.js';
@@ -32,7 +32,7 @@ export class Vdevice extends KernelObject {
 /** `viommu.allocVdevice`. */
 export function allocVdevice(viommu: Viommu, device: Device, options: VdeviceOptions): Vdevice {
   checkOptions(options, ['virtId']);
-  if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
+  checkMade(device, Device, 'device', 'a Device');
   const virtId = toU64(options?.virtId, 'virtId');
   // After the options: reading them may run code of the caller's.
   checkAlive(viommu);

@@ -1,5 +1,6 @@
 // The address space that the old VFIO container interface uses on an iommufd.
-import { invalidType, UsageError } from '../host/errors.js';
+import { UsageError } from '../host/errors.js';
+import { checkMade } from '../host/made.js';
 import { IOMMU_VFIO_IOAS, iommufd_vfio_ioas_op } from '../uapi/iommufd.js';
 import { call, refusal, tryCall } from './call.js';
 import type { Context } from './context.js';
@@ -37,7 +38,7 @@ export class VfioCompat {
       call(this.#context, IOMMU_VFIO_IOAS, { op: OP.IOMMU_VFIO_IOAS_CLEAR });
       return;
     }
-    if (!(ioas instanceof Ioas)) throw invalidType('ioas', 'an Ioas', ioas);
+    checkMade(ioas, Ioas, 'ioas', 'an Ioas');
     checkAlive(ioas);
     if (context(ioas) !== this.#context) {
       throw new UsageError('ERR_IOMMUFD_FOREIGN_CONTEXT', `ioas (${ioas.describe()}) belongs to another iommufd`);

@@ -1,6 +1,7 @@
 // A virtual IOMMU: the slice of a physical one that a VM gets, with its MMIO page.
 import { checkOptions, toBytes, toSize, toU32, type U64 } from '../host/arguments.js';
-import { IommufdError, invalidType, outOfRange, UsageError } from '../host/errors.js';
+import { IommufdError, outOfRange, UsageError } from '../host/errors.js';
+import { checkMade } from '../host/made.js';
 import { MmioMapping, MmioRegion } from '../host/mmio.js';
 import * as uapi from '../uapi/iommufd.js';
 import { call } from './call.js';
@@ -222,7 +223,7 @@ export function viommuRegion(viommu: Viommu): MmapRegion | undefined {
 /** `hwpt.allocViommu`. */
 export function allocViommu(hwpt: HwptPaging, device: Device, options: ViommuOptions): Viommu {
   checkOptions(options, ['type', 'data', 'mmapPair']);
-  if (!(device instanceof Device)) throw invalidType('device', 'a Device', device);
+  checkMade(device, Device, 'device', 'a Device');
   const { type: kind, data: given, mmapPair } = { ...options };
   const type = viommuType(kind);
   const bytes = given === undefined ? undefined : toBytes(given, 'data');

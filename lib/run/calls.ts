@@ -17,6 +17,8 @@ import type { RegisterWatch } from './register-watch.js';
 /** Longer ones are cut: as short reads and writes, which callers must expect. */
 const LONGEST_TRANSFER = 2 ** 26;
 const PATH_MAX = 4096;
+/** Other names of the same file. */
+const OWN_FAIL_NTH = /^\/proc\/(self|self\/task\/\d+)\/fail-nth$/;
 const MAP_SHARED = 1;
 const PROT_EXEC = 4;
 
@@ -84,7 +86,7 @@ export class Calls {
   #open(program: Program, { args: [path] }: Request): number {
     const name = readPath(program, numberOf(path));
     if (name === undefined) return -ERRNO.EFAULT;
-    const file = this.#machine.open(name);
+    const file = this.#machine.open(name.replace(OWN_FAIL_NTH, '/proc/thread-self/fail-nth'));
     if (typeof file === 'number') return file;
     const fd = program.files.install(file);
     if (fd < 0) file.release();
@@ -104,6 +106,9 @@ export class Calls {
   #read(program: Program, socket: FileSocket, file: OpenFile, { operation, args }: Request): Reply {
     const [at, length, position] = args.map(numberOf);
     const bytes = new Uint8Array(Math.min(length ?? 0, LONGEST_TRANSFER));
+    // Events that cannot be delivered stay in their queue.
+    const isEvent = file.readable() === true;
+    if (isEvent && !program.memory.canWrite(at ?? 0, bytes.length)) return { result: -ERRNO.EFAULT, flags: 0 };
     const count = operation === OPERATION.read ? file.read(bytes) : file.pread(bytes, position ?? 0);
     const left = socket.afterRead();
     const flags = left === 'drain' ? REPLY.drain : left === 'empty' ? REPLY.empty : 0;

@@ -8,6 +8,7 @@ import { ERRNO } from '../uapi/errno.js';
 import type { FileSocket } from './file-socket.js';
 import type { ProgramEventfds } from './program-eventfds.js';
 import type { Spare } from './protocol.js';
+import type { UserCharges } from './user-charges.js';
 
 /** A file of the program's own that means nothing to the emulated kernel. */
 class OtherFile extends OpenFile {
@@ -20,6 +21,7 @@ export interface Shared {
   readonly sockets: ReadonlyMap<bigint, FileSocket>;
   readonly eventfds: ProgramEventfds;
   readonly memory: RemoteMemory;
+  readonly charges: UserCharges;
   /** Whether they have all capabilities. */
   readonly privileged: boolean;
 }

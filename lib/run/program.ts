@@ -16,7 +16,9 @@ export class Program {
   ) {
     this.memory = new RemoteAddressSpace(shared.memory, pid);
     this.files = new ProgramFiles(pid, shared);
-    this.process = new Process(this.memory, this.files, new ProgramRights(pid, shared.privileged));
+    const rights = new ProgramRights(pid, shared.privileged);
+    this.process = new Process(this.memory, this.files, rights);
+    this.process.charged = shared.charges.of(rights.user);
   }
 
   connect(): void {

@@ -10,9 +10,17 @@ const IDLE = 1;
 /** Milliseconds between two looks at registers of the device that nobody used yet. */
 const ALL = 50;
 
+interface RegisterWatchOptions {
+  /** After an access to a device. */
+  readonly settle: () => void;
+  /** Does what may reveal a defect. */
+  readonly guard: (work: () => void) => void;
+}
+
 export class RegisterWatch {
   readonly #folder: string;
-  readonly #settle: () => void;
+  readonly #settle: RegisterWatchOptions['settle'];
+  readonly #guard: RegisterWatchOptions['guard'];
   readonly #mapped = new Set<SharedRegisters>();
   #number = 0;
   #busyUntil = 0;
@@ -20,10 +28,10 @@ export class RegisterWatch {
   #timer: NodeJS.Timeout | undefined;
   #turn: NodeJS.Immediate | undefined;
 
-  /** `settle`: after an access to a device. */
-  constructor(folder: string, settle: () => void) {
+  constructor(folder: string, { settle, guard }: RegisterWatchOptions) {
     this.#folder = folder;
     this.#settle = settle;
+    this.#guard = guard;
   }
 
   /** Registers for a program to map, by the number in the name of their file. */
@@ -69,9 +77,11 @@ export class RegisterWatch {
   #again(): void {
     this.#timer = undefined;
     this.#turn = undefined;
-    this.look();
-    this.#showAll();
-    this.show();
+    this.#guard(() => {
+      this.look();
+      this.#showAll();
+      this.show();
+    });
     if (this.#mapped.size > 0) this.#schedule();
   }
 }

@@ -14,6 +14,7 @@ import { ProgramStatuses } from './program-statuses.js';
 import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request } from './protocol.js';
 import { RegisterWatch } from './register-watch.js';
 import { writeTree } from './tree.js';
+import { UserCharges } from './user-charges.js';
 
 const READY = Buffer.from([0]);
 
@@ -31,6 +32,7 @@ export class RunServer {
   readonly #registers: RegisterWatch;
   readonly #calls: Calls;
   readonly #connections = new Set<Socket>();
+  #failure: unknown;
   /** Requests that arrived in this turn of the event loop. */
   readonly #work: (() => void)[] = [];
   /** By the inode of the program's end. */
@@ -42,18 +44,26 @@ export class RunServer {
   constructor(machine: Machine, { folder, privileged }: RunServerOptions) {
     this.#machine = machine;
     this.#folder = folder;
-    this.#registers = new RegisterWatch(folder, () => machine.seam.settle());
+    this.#registers = new RegisterWatch(folder, {
+      settle: () => machine.seam.settle(),
+      guard: (work) => this.#guard(work),
+    });
     this.#calls = new Calls(machine, this.#sockets, this.#registers, new ProgramStatuses(folder, this.#programs));
     this.#shared = {
       sockets: this.#sockets,
       eventfds: new ProgramEventfds(loadNative()),
       memory: new RemoteMemory(machine.physical),
+      charges: new UserCharges(),
       privileged,
     };
     writeTree(machine.seam, path.join(folder, 'root'));
     this.#server = createServer((socket) => this.#accept(socket));
   }
 
+  /** What it stopped for by itself; undefined as long as all is well. */
+  get failure(): unknown {
+    return this.#failure;
+  }
   /** Programs that have a connection. */
   get programs(): number {
     return this.#programs.size;
@@ -105,8 +115,17 @@ export class RunServer {
   #later(work: () => void): void {
     if (this.#work.push(work) > 1) return;
     setImmediate(() => {
-      for (const each of this.#work.splice(0)) each();
+      for (const each of this.#work.splice(0)) this.#guard(each);
     });
+  }
+  /** What the emulated machine throws is a defect: programs find it gone, and whoever runs them is told. */
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      if (this.#failure === undefined) this.#failure = error;
+      this.close();
+    }
   }
 
   /** The first request says what the connection is for; answers what is done with all others. */
@@ -121,8 +140,10 @@ export class RunServer {
     this.#sockets.set(inode, file);
     const gone = (): void => {
       if (this.#sockets.get(inode) === file) this.#sockets.delete(inode);
-      file.close();
-      this.#machine.seam.settle();
+      this.#guard(() => {
+        file.close();
+        this.#machine.seam.settle();
+      });
     };
     socket.once('end', gone).once('error', gone).once('close', gone);
     socket.write(READY);

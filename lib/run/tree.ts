@@ -16,10 +16,22 @@ function writeEntry(seam: Seam, folder: string, at: string): void {
   const status = seam.status(at);
   if (typeof status === 'number') return;
   const file = path.join(folder, at);
-  if (status.kind === 'directory') return writeTree(seam, folder, at);
-  if (status.kind === 'character-device') return writeFileSync(file, `${status.major}:${status.minor}\n`);
-  if (status.kind === 'link') return symlinkSync(String(seam.readLink(at)), file);
-  const text = seam.readText(at);
-  // What is made when it is read, such as configuration space, is not here.
+  switch (status.kind) {
+    case 'directory':
+      writeTree(seam, folder, at);
+      break;
+    case 'character-device':
+      writeFileSync(file, `${status.major}:${status.minor}\n`);
+      break;
+    case 'link':
+      symlinkSync(String(seam.readLink(at)), file);
+      break;
+    default:
+      writeText(file, seam.readText(at));
+  }
+}
+
+/** What is made when it is read, such as configuration space, is not here. */
+function writeText(file: string, text: string | number): void {
   if (typeof text === 'string') writeFileSync(file, text);
 }

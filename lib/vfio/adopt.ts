@@ -1,6 +1,7 @@
 // Devices whose file somebody else opened: a launcher with the privilege to, or the process before a live update.
 import { checkOptions, oneOf, toFd } from '../host/arguments.js';
-import { IommufdError, invalidType } from '../host/errors.js';
+import { IommufdError } from '../host/errors.js';
+import { checkMade } from '../host/made.js';
 import type { Seam } from '../host/seam.js';
 import { defaultHost, Host, hostSeam } from '../host-object.js';
 import { refusal, tryCall } from '../objects/call.js';
@@ -25,7 +26,7 @@ const ENOTTY = -25;
 export function coreOfFd(fd: number, options: DeviceFdOptions, name?: string): DeviceCore {
   checkOptions(options, ['host', 'ownership']);
   const { host = defaultHost(), ownership = 'owned' } = { ...options };
-  if (!(host instanceof Host)) throw invalidType('host', 'a Host', host);
+  checkMade(host, Host, 'host', 'a Host');
   const number = toFd(fd, 'fd');
   const owned = oneOf(ownership, ['owned', 'borrowed'], 'ownership') === 'owned';
   const seam = hostSeam(host);

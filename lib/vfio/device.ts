@@ -2,6 +2,7 @@
 import { checkOptions, toU32 } from '../host/arguments.js';
 import { invalidType, UsageError } from '../host/errors.js';
 import type { ReadEventsOptions } from '../host/event-reader.js';
+import { checkMade } from '../host/made.js';
 import { type Outcome, refusal, tryCall } from '../objects/call.js';
 import { type Attached, type AttachOptions, type AttachResult, Device, type PageTable } from '../objects/device.js';
 import { Iommufd, iommufdContext } from '../objects/iommufd.js';
@@ -87,7 +88,7 @@ export class VfioDevice {
     checkOptions(options, ['iommufd', 'id', 'name', 'ownership']);
     const { iommufd, id, name, ...rest } = { ...options };
     if (name !== undefined && typeof name !== 'string') throw invalidType('name', 'text', name);
-    if (!(iommufd instanceof Iommufd)) throw invalidType('iommufd', 'an Iommufd', iommufd);
+    checkMade(iommufd, Iommufd, 'iommufd', 'an Iommufd');
     const number = toU32(id, 'id');
     iommufdContext(iommufd).check();
     const core = coreOfFd(fd, { ...rest, host: iommufd.host }, name);
@@ -154,7 +155,7 @@ export class VfioDevice {
   }
 
   #contextOf(iommufd: Iommufd) {
-    if (!(iommufd instanceof Iommufd)) throw invalidType('iommufd', 'an Iommufd', iommufd);
+    checkMade(iommufd, Iommufd, 'iommufd', 'an Iommufd');
     const context = iommufdContext(iommufd);
     context.check();
     if (context.seam === this.#core.seam) return context;

@@ -14,8 +14,18 @@
 #define MAX_RW_COUNT (INT_MAX & ~4095)
 #define MAX_PARTS 1024
 
+// Where a thread says which allocation of the kernel's is to fail.
+static bool is_fail_nth(const char *path) {
+  static const char name[] = "/fail-nth";
+  const size_t length = strlen(path);
+  if (strncmp(path, "/proc/", 6) != 0 || length < sizeof(name)) return false;
+  if (strcmp(path + length - sizeof(name) + 1, name) != 0) return false;
+  return strncmp(path + 6, "self/", 5) == 0 || strncmp(path + 6, "thread-self/", 12) == 0;
+}
+
 bool file_is_path(const char *path) {
-  if (server_path[0] == '\0' || path == NULL || strncmp(path, "/dev/", 5) != 0) return false;
+  if (server_path[0] == '\0' || path == NULL) return false;
+  if (strncmp(path, "/dev/", 5) != 0) return is_fail_nth(path);
   return strcmp(path + 5, "iommu") == 0 || strncmp(path + 5, "vfio/", 5) == 0;
 }
 

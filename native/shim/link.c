@@ -116,25 +116,26 @@ static void tell_gone(void) {
   if (!atomic_exchange(&told, true)) raw(SYS_write, STDERR_FILENO, text, sizeof(text) - 1);
 }
 
-static bool open_slot(struct slot *slot) {
+// 0, or -errno: -EIO where there is no server.
+static int open_slot(struct slot *slot) {
   const int pid = process();
   // What another process made, or another program's fd by now, is not ours to use.
-  if (slot->owner == pid && slot->inode != 0 && inode_of(slot->fd) == slot->inode) return true;
+  if (slot->owner == pid && slot->inode != 0 && inode_of(slot->fd) == slot->inode) return 0;
   if (slot->owner != 0 && slot->owner != pid && inode_of(slot->fd) == slot->inode) raw(SYS_close, slot->fd);
   slot->owner = 0;
   slot->inode = 0;
   const int fd = connect_to_server(true);
-  if (fd < 0) return false;
+  if (fd < 0) return fd;
   slot->fd = link_hide(fd);
   struct reply reply;
   const struct request hello = {.operation = OP_CALLS, .args = {(uint64_t)pid, program}, .spare = -1};
   if (!exchange(slot->fd, &hello, sizeof(hello), &reply, sizeof(reply)) || reply.result != 0) {
     raw(SYS_close, slot->fd);
-    return false;
+    return -EIO;
   }
   slot->owner = pid;
   slot->inode = inode_of(slot->fd);
-  return true;
+  return 0;
 }
 
 static void drop_slot(struct slot *slot) {
@@ -153,24 +154,26 @@ static struct slot *take_slot(void) {
   return NULL;
 }
 
-static bool call_over(struct slot *slot, const struct request *request, struct reply *reply) {
-  if (!open_slot(slot)) return false;
-  if (exchange(slot->fd, request, sizeof(*request), reply, sizeof(*reply))) return true;
+static int call_over(struct slot *slot, const struct request *request, struct reply *reply) {
+  const int refusal = open_slot(slot);
+  if (refusal < 0) return refusal;
+  if (exchange(slot->fd, request, sizeof(*request), reply, sizeof(*reply))) return 0;
   drop_slot(slot);
-  return false;
+  return -EIO;
 }
 
 int64_t link_call(struct request *request, struct reply *reply) {
   const int before = errno;
   struct slot passing = {.owner = 0};
   struct slot *slot = take_slot();
-  const bool done = call_over(slot == NULL ? &passing : slot, request, reply);
-  if (slot == NULL && done) drop_slot(&passing);
+  const int failure = call_over(slot == NULL ? &passing : slot, request, reply);
+  if (slot == NULL && failure == 0) drop_slot(&passing);
   if (slot != NULL) atomic_store(&slot->user, 0);
   errno = before;
-  if (!done) {
-    tell_gone();
-    *reply = (struct reply){.result = -EIO};
+  if (failure < 0) {
+    // Short of fds is no reason to tell that the server is gone.
+    if (failure == -EIO) tell_gone();
+    *reply = (struct reply){.result = failure};
   } else if ((reply->flags & REPLY_TELL_UNMAP) != 0) {
     atomic_fetch_or(&pages_watched, WATCH_MEMORY);
   }

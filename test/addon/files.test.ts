@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { closeSync, constants, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { bytes, errno, findMapping, isCloseOnExec, listFds, native, page, words } from './support.js';
+import { bytes, errno, findMapping, isCloseOnExec, listFds, native, page, patience, words } from './support.js';
 
 const FIONREAD = 0x541b;
 const FIONCLEX = 0x5450;
@@ -12,7 +12,7 @@ const TCGETS = 0x5401;
 
 describe('addon: files', function () {
   // Other processes are started, and machines are busy.
-  this.timeout(20_000);
+  this.timeout(patience);
   let folder: string;
   let owned: number;
 

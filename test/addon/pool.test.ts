@@ -1,7 +1,7 @@
 // Work on the thread pool: what it answers, and what it keeps alive meanwhile.
 import assert from 'node:assert/strict';
 import { constants } from 'node:fs';
-import { errno, listFds, native, nextTurn, page, runScript, waitFor } from './support.js';
+import { errno, listFds, native, nextTurn, page, patience, runScript, waitFor } from './support.js';
 
 const TCGETS = 0x5401;
 const FIONBIO = 0x5421;
@@ -17,7 +17,7 @@ function ioctlAsync(fd: number, request: number, block: number, at: number): Pro
 
 describe('addon: the thread pool', function () {
   // Other processes are started, and machines are busy.
-  this.timeout(20_000);
+  this.timeout(patience);
   let block: number;
   let fds: string[];
   let live: number;

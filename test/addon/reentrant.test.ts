@@ -8,10 +8,10 @@ import { Host } from '../../lib/host-object.js';
 import type { CallTrace } from '../../lib/index.js';
 import { tryCall } from '../../lib/objects/call.js';
 import { IOMMU_IOAS_ALLOC } from '../../lib/uapi/index.js';
-import { collectGarbage, countLeft, errno, native, page, waitFor } from './support.js';
+import { collectGarbage, countLeft, errno, native, page, patience, waitFor } from './support.js';
 
 describe('addon: callbacks that call back', function () {
-  this.timeout(20_000);
+  this.timeout(patience);
 
   it('close the watch that called, and open the next', async () => {
     const before = countLeft();

@@ -15,7 +15,21 @@ export const atLength = process.env.IOMMUFD_TORTURE === '1';
 /** Whether the addon was built with sanitizers: everything takes longer then. */
 export const sanitized = process.env.IOMMUFD_SANITIZERS === '1';
 
-export const errno = { EPERM: -1, EBADF: -9, EAGAIN: -11, EBUSY: -16, EEXIST: -17, EINVAL: -22, ENOTTY: -25 } as const;
+/** Whether valgrind watches this process: everything takes very much longer then. */
+export const watched = process.env.IOMMUFD_VALGRIND === '1';
+/** How long a test may take, in milliseconds. */
+export const patience = watched ? 300_000 : 20_000;
+
+export const errno = {
+  EPERM: -1,
+  EBADF: -9,
+  EAGAIN: -11,
+  ENOMEM: -12,
+  EBUSY: -16,
+  EEXIST: -17,
+  EINVAL: -22,
+  ENOTTY: -25,
+} as const;
 
 /** The address of the compiled loader, for scripts that run elsewhere. */
 const loader = new URL('../../lib/host/native.js', import.meta.url).href;

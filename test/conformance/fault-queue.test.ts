@@ -13,6 +13,9 @@ import { conformance, NO_ID, refused } from '../rig/suite.js';
 
 const PERM = iommu_hwpt_pgfault_perm.values;
 
+/** It asks the page table that comes, not the one that goes (iommufd_hwpt_replace_device in iommufd/device.c). */
+const FORGETS = 'keeps requests of a page table that was replaced, and reads the freed attachment later';
+
 conformance('fault-queue', (test) => {
   test('alloc', 'a queue is made on the iommufd, empty', (t) => {
     const queue = t.iommufd.allocFaultQueue();
@@ -165,6 +168,7 @@ conformance('fault-queue', (test) => {
   });
 
   test('detach', 'detaching answers what was read and not answered', (t) => {
+    t.notOn('6.12', FORGETS);
     const { device, queue, fault } = makeFaulter(t);
     fault();
     const group = only(queue.drain());
@@ -173,6 +177,7 @@ conformance('fault-queue', (test) => {
   });
 
   test('detach-unread', 'and takes back what was not read yet', (t) => {
+    t.notOn('6.12', FORGETS);
     const { device, queue, fault } = makeFaulter(t);
     fault();
     fault();
@@ -181,6 +186,7 @@ conformance('fault-queue', (test) => {
   });
 
   test('detach-other', "but leaves another device's requests alone", (t) => {
+    t.notOn('6.12', FORGETS);
     const { device, queue, hwpt, fault } = makeFaulter(t);
     const other = t.mockDevice().device;
     other.attach(hwpt);

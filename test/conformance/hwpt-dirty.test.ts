@@ -76,7 +76,9 @@ conformance('hwpt-dirty', (test) => {
     const { hwpt } = mapped(t);
     markDirty(t, hwpt, IOVA, [3]);
     hwpt.setDirtyTracking(false);
-    assert.deepEqual(pagesOf(bitmapOf(t, hwpt, 16n * PAGE).read()), [[3, 1]]);
+    const bitmap = bitmapOf(t, hwpt, 16n * PAGE);
+    if (t.onLinux('6.12')) refused('EINVAL', () => bitmap.read());
+    else assert.deepEqual(pagesOf(bitmap.read()), [[3, 1]]);
   });
   test('without-tracking', 'refuses a page table that was not made for it', (t) => {
     const { device } = t.mockDevice();

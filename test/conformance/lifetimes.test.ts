@@ -1,7 +1,6 @@
 // What holds what: a parent in use is EBUSY and says who uses it, disposing takes the users first, and nothing that
 // failed half-way is left behind.
 import assert from 'node:assert/strict';
-import { iommu_hwpt_selftest } from '../../lib/emulated/hardware/selftest/uapi.js';
 import { type Device, Host, type HwptNested, type Iommufd, type KernelObject } from '../../lib/index.js';
 import { IOMMU_IOAS_ALLOC } from '../../lib/uapi/index.js';
 import type { Seam } from '../../lib/unsafe.js';
@@ -10,7 +9,6 @@ import {
   BASE,
   makeGuest,
   makeNested,
-  NESTED_TYPE,
   PAYLOAD,
   plugDevice,
   QUEUE_TYPE,
@@ -18,6 +16,7 @@ import {
   VEVENTQ_TYPE,
 } from '../rig/guest.js';
 import { MockDevice } from '../rig/mock.js';
+import { nestedOptions } from '../rig/mock-checks.js';
 import { type Bench, conformance, refused } from '../rig/suite.js';
 
 interface Pair {
@@ -56,8 +55,7 @@ const PAIRS: Readonly<Record<string, (t: Bench) => Pair>> = {
   'hwpt-nested': (t) => {
     const { device } = t.mockDevice();
     const hwpt = t.iommufd.allocIoas().allocHwpt(device, { nestParent: true });
-    const bytes = new Uint8Array(iommu_hwpt_selftest.size);
-    return held(hwpt, hwpt.allocNestedHwpt(device, { data: { type: NESTED_TYPE, bytes } }));
+    return held(hwpt, hwpt.allocNestedHwpt(device, nestedOptions()));
   },
   'hwpt-viommu': (t) => {
     const { parent, viommu } = makeGuest(t);

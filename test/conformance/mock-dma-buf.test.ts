@@ -17,7 +17,7 @@ import {
 } from '../../lib/uapi/index.js';
 import { FIXED, IOVA, RW } from '../rig/address-space.js';
 import { tryTestCmd } from '../rig/mock.js';
-import { type Bench, codeOf, conformance, PAGE, portOf } from '../rig/suite.js';
+import { type Bench, codeOf, conformance, PAGE, portOf, refused } from '../rig/suite.js';
 import { compatIoas } from '../rig/vfio-compat.js';
 
 const SIZE = 4n * PAGE;
@@ -91,6 +91,26 @@ conformance('mock-dma-buf', (test) => {
     assert.equal(revoke(t, fd, 0), 'ok');
     assert.equal(map(t, ioas.id, fd, SIZE, 0n, IOVA + SIZE), 'ok');
     assert.equal(unmap(t, ioas.id, 2n * SIZE), 'ok');
+  });
+
+  test('memory', 'two mappings are one memory, lost to devices whatever it is told', { needs: 'emulated' }, (t) => {
+    const ioas = t.iommufd.allocIoas();
+    const { device } = t.mockDevice();
+    const hardware = t.rig.emulated?.deviceOf(device);
+    assert(hardware !== undefined);
+    device.attach(ioas);
+    const fd = getDmaBuf(t);
+    assert.equal(map(t, ioas.id, fd), 'ok');
+    assert.equal(map(t, ioas.id, fd, PAGE, 2n * PAGE, IOVA + SIZE), 'ok');
+    assert.deepEqual(hardware.dmaRead(IOVA, 3), new Uint8Array(3));
+    hardware.dmaWrite(IOVA + 2n * PAGE + 5n, Uint8Array.of(7, 8, 9));
+    assert.deepEqual(hardware.dmaRead(IOVA + SIZE + 5n, 3), Uint8Array.of(7, 8, 9));
+    // Given back before it was taken: who mapped it loses it all the same.
+    assert.equal(revoke(t, fd, 0), 'ok');
+    refused('EFAULT', () => hardware.dmaRead(IOVA, 1));
+    assert.equal(map(t, ioas.id, fd, SIZE, 0n, IOVA + 2n * SIZE), 'ok');
+    assert.deepEqual(hardware.dmaRead(IOVA + 2n * SIZE + 2n * PAGE + 5n, 3), Uint8Array.of(7, 8, 9));
+    refused('EFAULT', () => hardware.dmaRead(IOVA + SIZE, 1));
   });
 
   test('revoke-others', 'only these can be revoked', (t) => {

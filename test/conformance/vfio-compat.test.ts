@@ -166,11 +166,14 @@ conformance('vfio-compat', (test) => {
   });
 
   test('map-flags', 'a mapping needs no rights; unknown flags are EINVAL', (t) => {
-    compatIoas(t);
-    const vaddr = t.memory().address;
+    const ioas = compatIoas(t);
+    const ram = t.memory();
+    const vaddr = ram.address;
+    const hwpt = ioas.allocHwpt(t.mockDevice().device);
     for (const flags of [MAP_VADDR, MAP_VADDR | RW, 8, 0x8000_0000]) assert.equal(map(t, { vaddr, flags }), 'EINVAL');
     for (const flags of [0, READ, WRITE]) {
       assert.equal(map(t, { vaddr, flags }), 'ok');
+      assert.equal(translation(t, hwpt, IOVA, ram), 'ok');
       assert.deepEqual(unmap(t, IOVA, SIZE), ['ok', SIZE]);
     }
   });
@@ -273,6 +276,21 @@ conformance('vfio-compat', (test) => {
     assert.equal(translation(t, hwpt, IOVA, ram), 'ok');
     assert.equal(translation(t, hwpt, IOVA + 2n * PAGE, ram, 8192, 14 * 4096), 'ok');
     assert.equal(translation(t, hwpt, IOVA + PAGE, ram, 4096), 'EINVAL');
+  });
+
+  test('cut-then-map', 'what is mapped afterwards is nothing to what is left of a mapping', (t) => {
+    const ioas = cuttingIoas(t);
+    const hwpt = ioas.allocHwpt(t.mockDevice().device);
+    const [ram, more] = [t.memory(SIZE), t.memory(SIZE)];
+    assert.equal(map(t, { vaddr: ram.address }), 'ok');
+    assert.deepEqual(unmap(t, IOVA, 3n * PAGE), ['ok', 3n * PAGE]);
+    assert.equal(map(t, { vaddr: more.address, iova: IOVA + SIZE }), 'ok');
+    assert.equal(translation(t, hwpt, IOVA + 3n * PAGE, ram, 3 * 4096, 13 * 4096), 'ok');
+    assert.deepEqual(unmap(t, IOVA + 3n * PAGE, 13n * PAGE), ['ok', 13n * PAGE]);
+    assert.equal(map(t, { vaddr: ram.address }), 'ok');
+    assert.equal(translation(t, hwpt, IOVA + SIZE, more, 0, Number(SIZE)), 'ok');
+    assert.deepEqual(unmap(t, IOVA, 2n * SIZE), ['ok', 2n * SIZE]);
+    assert.deepEqual([...pinnedPages(t, ram, 2), ...pinnedPages(t, more, 2)], new Array(32).fill(0));
   });
 
   test('cut-unaligned', 'but only between pages', (t) => {

@@ -33,10 +33,14 @@ const KEPT: Readonly<Record<string, true | readonly string[]>> = {
   'iommu_test_cmd.pasid_detach': ['id', 'pasid'],
 };
 
+const CHANGED: ReadonlySet<string> = new Set(['u32', 's32', 'u64', 'ptr']);
+
 function fieldsOf(layout: Layout<Fields>): string[] {
   const kept = KEPT[layout.name] ?? [];
   if (kept === true) return [];
-  return Object.keys(layout.fields).filter((name) => !['size', 'op', 'last', ...kept].includes(name));
+  return Object.entries(layout.fields).flatMap(([name, { kind }]) =>
+    CHANGED.has(kind) && !['size', 'argsz', 'op', 'last', ...kept].includes(name) ? [name] : [],
+  );
 }
 
 /** Where nothing is in any process: very low, behind its last address, in the kernel, at the end of all. */

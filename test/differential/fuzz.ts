@@ -15,6 +15,8 @@ export interface FuzzOptions {
   readonly seed: number;
   /** The first batch. */
   readonly first?: number;
+  /** How far the next batch is: others may take those between. */
+  readonly every?: number;
   /** How many system calls at least, of each kernel. */
   readonly calls: number;
   /** How many differences are enough. */
@@ -51,7 +53,7 @@ function seedOf(seed: number, batch: number): number {
 }
 
 export async function fuzz(lane: Lane, sides: Pair<Side>, options: FuzzOptions): Promise<Outcome> {
-  const { seed, first = 0, calls: wanted, enough, complaints = () => [], onBatch } = options;
+  const { seed, first = 0, every = 1, calls: wanted, enough, complaints = () => [], onBatch } = options;
   const found: Found[] = [];
   const property = fc.asyncProperty(plans(lane), async (plan) => {
     const difference = await runInLockstep(sides, plan);
@@ -62,7 +64,7 @@ export async function fuzz(lane: Lane, sides: Pair<Side>, options: FuzzOptions):
   const start = sides.kernel.calls;
   const done = (): number => sides.kernel.calls - start;
   let sessions = 0;
-  for (let batch = first; done() < wanted && found.length < enough; batch++) {
+  for (let batch = first; done() < wanted && found.length < enough; batch += every) {
     onBatch?.(batch, done());
     const plugins = [fc.interruptAfterTimeLimit(SHRINKING) as fc.Plugin<[Plan]>];
     const details: fc.RunDetails<[Plan]> = await fc.check<[Plan]>(property, {

@@ -42,17 +42,16 @@ function required<T>(value: T | number): T {
 }
 
 /**
- * Memory that lies at a multiple of its size, so that the IOVAs that a kernel chooses to suit an address are the same
+ * Memory that lies at a multiple of so many bytes, so that the IOVAs that a kernel chooses to suit an address are the same
  * everywhere.
  */
-function alignedMemory(seam: Seam): Region {
-  const request = { backing: 'memfd', hugePageSize: 0 } as const;
+function aligned(seam: Seam, allocate: () => Region | number): Region {
   for (let tries = 0; tries < 1000; tries++) {
-    const region = required(seam.allocateMemory({ ...request, size: ORDINARY }));
+    const region = required(allocate());
     if (region.address % BigInt(ORDINARY) === 0n) return region;
     region.free();
     // Shifts what comes next by a page.
-    required(seam.allocateMemory({ ...request, size: seam.pageSize }));
+    required(seam.allocateMemory({ backing: 'memfd', hugePageSize: 0, size: seam.pageSize }));
   }
   throw new Error('no aligned memory was found');
 }
@@ -64,11 +63,16 @@ export class Machine {
   file: Region;
   readonly #ordinary: { readonly memory: Region; readonly file: Region };
   readonly #huge: Region;
+  readonly #contents: readonly Uint8Array[];
+  /** Somebody may have written to memory. */
+  #written = false;
   /** A file that has no memory. */
   readonly eventfd: number;
   readonly #recorder = new Recorder({ chosenIovas: 'told' });
   readonly #scratch: Region;
+  readonly #scratchBytes: Uint8Array;
   readonly #edge: Region;
+  readonly #edgeBytes: Uint8Array;
   /** System calls so far. */
   calls = 0;
   #buffers: { readonly at: number; readonly before: Uint8Array; readonly length: number }[] = [];
@@ -77,14 +81,19 @@ export class Machine {
 
   constructor(seam: Seam) {
     this.seam = seam;
-    const memory = alignedMemory(seam);
-    const file = required(seam.allocateMemory({ backing: 'memfd', hugePageSize: 0, size: ORDINARY }));
+    const ordinary = { backing: 'memfd', hugePageSize: 0, size: ORDINARY } as const;
+    const memory = aligned(seam, () => seam.allocateMemory(ordinary));
+    const file = required(seam.allocateMemory(ordinary));
     this.#ordinary = { memory, file };
     this.memory = memory;
     this.file = file;
     this.#huge = required(seam.allocateMemory({ backing: 'memfd', hugePageSize: HUGE, size: HUGE }));
-    this.#scratch = required(seam.allocateBlock(SCRATCH));
+    // Windows are made once: on the kernel each is a buffer of its own.
+    this.#contents = [memory, file, this.#huge].map((one) => one.window(0, one.length));
+    this.#scratch = aligned(seam, () => seam.allocateBlock(SCRATCH));
+    this.#scratchBytes = this.#scratch.window(0, SCRATCH);
     this.#edge = required(seam.allocateBlock(EDGE));
+    this.#edgeBytes = this.#edge.window(0, EDGE);
     this.eventfd = seam.createEventfd(0);
     this.#recorder.listen(seam);
   }
@@ -108,7 +117,10 @@ export class Machine {
   useMemory(kind: 'ordinary' | 'huge'): void {
     this.memory = kind === 'huge' ? this.#huge : this.#ordinary.memory;
     this.file = kind === 'huge' ? this.#huge : this.#ordinary.file;
-    for (const region of [this.memory, this.file]) region.window(0, region.length).fill(0);
+    if (!this.#written) return;
+    this.#written = false;
+    for (const bytes of this.#contents) bytes.fill(0);
+    this.#scratchBytes.fill(0);
   }
   /** Whether what follows what physically is the same everywhere. */
   get isContiguous(): boolean {
@@ -140,7 +152,7 @@ export class Machine {
     return this.#put(SCRATCH - bytes.length, bytes, bytes.length);
   }
   #put(at: number, before: Uint8Array, length: number): bigint {
-    this.#scratch.window(at, before.length).set(before);
+    this.#scratchBytes.set(before, at);
     this.#buffers.push({ at, before, length });
     return this.#scratch.address + BigInt(at);
   }
@@ -166,7 +178,7 @@ export class Machine {
     const out = layout.decode(arena.view, at);
     if (fdsIn(known, arena.view, at) !== before) this.note('  wrote a file');
     const tail = arena.bytes.subarray(at + layout.size, at + length);
-    if (Buffer.compare(tail, filled(behind).subarray(0, tail.length)) !== 0) this.note('  wrote behind');
+    if (Buffer.compare(tail, filled(behind).subarray(0, tail.length)) !== 0) this.note(`  wrote behind ${brief(tail)}`);
     arena.release(mark);
     return { result, out, buffers: this.#takeBuffers() };
   }
@@ -180,7 +192,7 @@ export class Machine {
   }
   /** An ioctl whose struct is followed by nothing; only its first bytes are there. Answers them and the result. */
   ioctlAtEdge(fd: number, request: number, struct: Uint8Array): { result: number; bytes: Uint8Array } {
-    const window = this.#edge.window(EDGE - struct.length, struct.length);
+    const window = this.#edgeBytes.subarray(EDGE - struct.length);
     window.set(struct);
     this.calls++;
     const result = this.seam.ioctlValue(fd, request, Number(this.#edge.address) + EDGE - struct.length);
@@ -197,6 +209,7 @@ export class Machine {
     input: Input<F>,
     sizing?: Sizing,
   ): Answer<F> {
+    if (op === 'IOMMU_TEST_OP_ACCESS_RW') this.#written = true;
     const command = { ...mock.IOMMU_TEST_CMD, layout } as unknown as Ioctl<F>;
     return this.ioctl(
       fd,
@@ -209,7 +222,7 @@ export class Machine {
   /** Notes how a call changed the buffers, and what lies behind them. */
   #takeBuffers(): Uint8Array[] {
     const now = this.#buffers.map(({ at, before, length }) => {
-      const bytes = this.#scratch.window(at, before.length).slice();
+      const bytes = this.#scratchBytes.slice(at, at + before.length);
       if (Buffer.compare(bytes, before) !== 0) this.note(`  bytes ${brief(bytes)}`);
       return bytes.subarray(0, length);
     });

@@ -2,8 +2,7 @@
 // would differ or harm the kernel, is said where it is avoided:
 // - of ordinary memory, page tables with large pages are not asked for dirty pages, nor hardware queues made over several
 //   pages: both tell what lies next to what physically;
-// - dma-bufs, of which the kernel's mock answers no file;
-// - VFIO's own ioctls on /dev/iommu.
+// - dma-bufs, of which the kernel's mock answers no file.
 import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import { iommufd_hwpt_alloc_flags } from '../../lib/uapi/index.js';
 import { hostSeam } from '../../lib/unsafe.js';
@@ -14,6 +13,7 @@ import type { Random } from './random.js';
 import { Session } from './session.js';
 import { accessSteps, createAccess } from './steps/accesses.js';
 import { addressSpaceSteps, allocIoas, map, rlimitMode } from './steps/address-spaces.js';
+import { containerSteps } from './steps/containers.js';
 import { detachPasids, deviceSteps, makeDevice, pasidAttach, replace } from './steps/devices.js';
 import { fileSteps } from './steps/files.js';
 import { oddSteps } from './steps/odd-calls.js';
@@ -48,9 +48,11 @@ const THEMES: readonly (readonly [weight: number, steps: readonly Weighted[]])[]
       [1, pageTableSteps],
       [1, virtualSteps],
       [1, stories],
+      [1, containerSteps],
       [1, oddSteps],
     ),
   ],
+  [1, join([3, containerSteps], [1, addressSpaceSteps], [1, accessSteps], [1, deviceSteps], [1, pageTableSteps])],
   [3, join([2, stories], [1, addressSpaceSteps], [1, deviceSteps], [1, pageTableSteps], [1, fileSteps])],
   [3, join([4, addressSpaceSteps], [3, accessSteps], [1, deviceSteps], [1, fileSteps], [1, oddSteps])],
   [2, join([3, deviceSteps], [2, pageTableSteps], [1, fileSteps], [1, addressSpaceSteps])],

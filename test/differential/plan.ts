@@ -31,28 +31,44 @@ export interface Plan {
   readonly end: Tape;
 }
 
-class MoveArbitrary extends fc.Arbitrary<Move> {
-  constructor(readonly name?: string) {
+/** The steps of a session: first fewer of them, many at once and then each; then simpler ones. */
+class MovesArbitrary extends fc.Arbitrary<readonly Move[]> {
+  readonly #lane: Lane;
+  constructor(lane: Lane) {
     super();
+    this.#lane = lane;
   }
-  generate(random: fc.Random): fc.Value<Move> {
+  generate(random: fc.Random): fc.Value<readonly Move[]> {
     const tape = (): Tape => Tape.drawn(random.nextInt(0, 0x7fff_ffff));
-    return new fc.Value(new Move(tape(), tape(), this.name), undefined);
+    const moves = Array.from({ length: random.nextInt(0, this.#lane.longest) }, () => new Move(tape(), tape()));
+    if (random.nextInt(0, 9) > 0) moves.unshift(new Move(tape(), tape(), this.#lane.first));
+    return new fc.Value(moves, undefined);
   }
-  canShrinkWithoutContext(value: unknown): value is Move {
-    return value instanceof Move;
+  canShrinkWithoutContext(value: unknown): value is readonly Move[] {
+    return Array.isArray(value) && value.every((one) => one instanceof Move);
   }
-  shrink(move: Move): fc.Stream<fc.Value<Move>> {
-    return fc.stream(move.simpler()).map((simpler) => new fc.Value(simpler, undefined));
+  shrink(moves: readonly Move[], most: unknown): fc.Stream<fc.Value<readonly Move[]>> {
+    const steps = fewer(moves, typeof most === 'number' ? most : moves.length);
+    return fc.stream(steps).map(([smaller, next]) => new fc.Value(smaller, next));
+  }
+}
+
+/** Smaller sessions, each with how many steps are left out at once from there on. */
+function* fewer(moves: readonly Move[], most: number): Generator<readonly [readonly Move[], number]> {
+  for (let count = Math.min(most, moves.length); count > 0; count >>= 1) {
+    // From the end: what a session does not need is mostly what came last, or what its last step does not use.
+    for (let end = moves.length; end > 0; end -= count) {
+      const start = Math.max(0, end - count);
+      yield [[...moves.slice(0, start), ...moves.slice(end)], count];
+    }
+  }
+  for (const [i, move] of moves.entries()) {
+    for (const simpler of move.simpler()) yield [moves.map((one, at) => (at === i ? simpler : one)), 1];
   }
 }
 
 export function plans(lane: Lane): fc.Arbitrary<Plan> {
-  const first = fc.array(new MoveArbitrary(lane.first), { minLength: 0, maxLength: 1, size: 'max' });
-  const rest = fc.noBias(fc.array(new MoveArbitrary(), { maxLength: lane.longest, size: 'max' }));
-  return fc
-    .record({ begin: tapes, first, rest, end: tapes })
-    .map(({ begin, first, rest, end }) => ({ begin, moves: [...first, ...rest], end }));
+  return fc.record({ begin: tapes, moves: new MovesArbitrary(lane), end: tapes });
 }
 
 /** A plan as it was printed. */

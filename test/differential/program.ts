@@ -18,6 +18,7 @@ const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
     first: { type: 'string', default: '0' },
+    every: { type: 'string', default: '1' },
     calls: { type: 'string', default: '1000' },
     machine: { type: 'string', default: 'mock' },
     replay: { type: 'string' },
@@ -51,12 +52,13 @@ async function search(): Promise<boolean> {
   const { sessions, calls, found } = await fuzz(lane, sides, {
     seed: Number(values.seed),
     first: Number(values.first),
+    every: Number(values.every),
     calls: Number(values.calls),
     enough: ENOUGH,
     complaints,
     onBatch: (batch, done) => {
       // So that a batch that ends the machine is known.
-      process.stdout.write(batch % 50 === 0 ? `batch ${batch}, ${done} calls\n` : '');
+      if (batch % 50 === 0) console.log(`batch ${batch}, ${done} calls`);
       told = batch;
     },
   });

@@ -15,7 +15,7 @@ const USAGE = `options:
   --machine NAME     only this machine. mock: calls on /dev/iommu, with the kernel's mock devices; vtd: calls on devices of
                      VFIO, behind an Intel IOMMU
   --seed NUMBER      which sessions (1), or "random"
-  --calls NUMBER     system calls of each kernel, at least (mock: 110000; vtd, where devices take their time: 8000)
+  --calls NUMBER     system calls of each kernel, at least (mock: 105000; vtd, where devices take their time: 4500)
   --first NUMBER     the batch of sessions to begin with (0)
   --long             ten times as many calls
   --replay FILE      only this session: the plan as it was printed, a file in this checkout
@@ -51,7 +51,7 @@ function options() {
 type Options = ReturnType<typeof options>;
 
 const MACHINES = ['mock', 'vtd'] as const satisfies MachineName[];
-const CALLS: Readonly<Record<(typeof MACHINES)[number], number>> = { mock: 110_000, vtd: 8000 };
+const CALLS: Readonly<Record<(typeof MACHINES)[number], number>> = { mock: 105_000, vtd: 4500 };
 const SECONDS = 900;
 /** Of the long form. */
 const TIMES = 10;
@@ -72,20 +72,31 @@ function seedOf(text: string): number {
   process.exit(2);
 }
 
+/** Programs at once: as many as the machine has processors, where they do not share devices. */
+const PROGRAMS: Readonly<Record<(typeof MACHINES)[number], number>> = { mock: 2, vtd: 1 };
+
+function commands(machine: (typeof MACHINES)[number], seed: number, values: Options): string[] {
+  const node = `node ${path.relative(checkout, program)} --machine ${machine}`;
+  if (values.replay !== undefined) return [`${node} --replay ${path.relative(checkout, values.replay)}`];
+  const every = PROGRAMS[machine];
+  const calls = Number(values.calls ?? CALLS[machine] * (values.long ? TIMES : 1));
+  const which = `--seed ${seed} --calls ${Math.ceil(calls / every)} --every ${every}`;
+  return Array.from({ length: every }, (_, i) => `${node} ${which} --first ${Number(values.first) + i}`);
+}
+
+/** A shell's command that runs all of them at once, and fails where one does. */
+function atOnce(all: readonly string[]): string {
+  const start = all.map((one) => `${one} &\nall="$all $!"\n`).join('');
+  return `all=\n${start}failed=0\nfor one in $all; do wait $one || failed=1; done\nexit $failed\n`;
+}
+
 /** Runs sessions in a machine; answers whether the kernels agree. */
 async function runIn(machine: (typeof MACHINES)[number], kernel: string, seed: number, values: Options) {
-  const times = values.long ? TIMES : 1;
-  const calls = values.calls ?? String(CALLS[machine] * times);
-  const which =
-    values.replay === undefined
-      ? ['--seed', String(seed), '--calls', calls, '--first', values.first]
-      : ['--replay', path.relative(checkout, values.replay)];
-  const run = ['node', path.relative(checkout, program), '--machine', machine, ...which].join(' ');
   const result = await boot({
     ...{ machine, kernel, checkout },
-    command: `${setUp(machine)}${run}\n`,
-    hugePages: 4,
-    timeoutSeconds: Number(values.timeout ?? SECONDS * times),
+    command: setUp(machine) + atOnce(commands(machine, seed, values)),
+    hugePages: 12,
+    timeoutSeconds: Number(values.timeout ?? SECONDS * (values.long ? TIMES : 1)),
     onLine: (line) => console.log(line),
   });
   const bad = complaints(result.dmesg);

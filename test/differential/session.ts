@@ -73,6 +73,8 @@ export class Session {
   /** Files of event queues. */
   readonly eventFiles: { readonly fd: number; readonly kind: 'fault' | 'veventq' }[] = [];
   readonly windows: Region[] = [];
+  /** The address space that VFIO's old calls work on. */
+  compatIoas: number | undefined;
   readonly #mappings: Mapping[] = [];
   /** Nothing unusual is done now, and with the newest objects. */
   #calm = false;
@@ -95,6 +97,7 @@ export class Session {
     this.things.clear();
     this.pasids.clear();
     this.#mappings.splice(0);
+    this.compatIoas = undefined;
     for (const access of this.accesses) access.ioas = 0;
   }
 

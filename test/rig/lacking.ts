@@ -4,6 +4,11 @@ import { AssertionError } from 'node:assert';
 import { UsageError } from '../../lib/index.js';
 import { IommufdError, type Unsupported } from '../../lib/unsafe.js';
 
+/** A case that is not for this kernel: what it does would meet a defect there that a machine may not survive. */
+export class NotHere extends Error {
+  override readonly name = 'NotHere';
+}
+
 /** The library was not asked, but a call past it, or an operation of the mock. */
 export class Lacking extends Error {
   override readonly name = 'Lacking';

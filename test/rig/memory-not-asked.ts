@@ -10,7 +10,7 @@ export const NOT_ASKED: readonly { readonly why: string; readonly members: strin
       DmaBuf.fd DmaBuf.closed VfioInterrupts.count VfioInterrupts.eventfd VfioInterrupts.maskable VfioInterrupts.automasked
       VfioInterrupts.resizable Ioeventfd.closed MigrationStream.fd MigrationStream.closed Eventfd.fd Eventfd.closed
       DmaMemory.size DmaMemory.address DmaMemory.fd DmaMemory.freed DmaMemory.mappings MmioRegion.mapped MmioRegion.address
-      Host.kind Host.pageSize`,
+      Host.kind Host.pageSize Host.release`,
   },
   {
     why: 'as JSON, of what the object knows',

@@ -8,6 +8,8 @@ export interface Operation {
   readonly machines: readonly MachineName[];
   /** Whether the kernel allocates for it, on one of the machines at least. */
   readonly allocates: boolean;
+  /** It changes nothing: it can be done again where it has been done. */
+  readonly looks?: boolean;
   /** Makes what it needs; answers the operation. */
   readonly prepare: Prepare;
 }
@@ -17,6 +19,10 @@ type Prepare = (site: Site) => Run | Promise<Run>;
 /** An operation for which the kernel allocates. */
 export function takes(name: string, prepare: Prepare, machines: readonly MachineName[] = MACHINES): Operation {
   return { name, machines, allocates: true, prepare };
+}
+/** One that looks at what the kernel tells of, for which it allocates. */
+export function looks(name: string, prepare: Prepare): Operation {
+  return { ...takes(name, prepare), looks: true };
 }
 /** One that asks something of the kernel, but for which it allocates nothing. */
 export function calm(name: string, prepare: Prepare, machines: readonly MachineName[] = MACHINES): Operation {

@@ -1,5 +1,5 @@
 // The operations of a host, of memory and of devices' own sides, each with what it needs.
-import { calm, type Operation, takes } from './memory-operation.js';
+import { calm, looks, type Operation, takes } from './memory-operation.js';
 import { IOVA, PAGE, SIZE, type Site } from './memory-site.js';
 
 export function registers({ nic }: Site) {
@@ -39,11 +39,11 @@ const HOST: readonly Operation[] = [
       () =>
         host.createEventfd().close(),
   ),
-  takes('Host.findDevice', (site) => {
+  looks('Host.findDevice', (site) => {
     const name = site.name('sibling');
     return () => site.host.findDevice(name);
   }),
-  takes(
+  looks(
     'Host.listDevices',
     ({ host }) =>
       () =>

@@ -4,7 +4,7 @@ import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import type { Device, HwptPaging, Ioas } from '../../lib/index.js';
 import type { Fields, Input, Layout, Values } from '../../lib/uapi/index.js';
 import type { Attachments } from '../../lib/unsafe.js';
-import { tryTestCmd } from './mock.js';
+import { MOCK_PAGE_SIZE, tryTestCmd } from './mock.js';
 import { type Answer, type Bench, codeOf, portOf } from './suite.js';
 
 export const SELFTEST = mock.iommu_test_numbers.values;
@@ -61,11 +61,17 @@ export function cacheWith(t: Bench, device: Device, value: number): number[] {
   });
 }
 
-/** Marks pages as written by a device: `pages` counts pages of `pageSize` bytes from `iova` on. */
-export function markDirty(t: Bench, hwpt: Target, iova: bigint, pages: readonly number[], pageSize = 4096): string {
-  const count = Math.max(...pages) + 1;
+/**
+ * Marks pages as written by a device: `pages` counts pages of 4096 bytes from `iova` on. Linux 6.12 marks the right ones where
+ * they are counted in the mock's own pages alone.
+ */
+export function markDirty(t: Bench, hwpt: Target, iova: bigint, pages: readonly number[]): string {
+  const pageSize = t.onLinux('6.12') ? MOCK_PAGE_SIZE : 4096;
+  const parts = 4096 / pageSize;
+  const bits = pages.flatMap((page) => Array.from({ length: parts }, (_, part) => page * parts + part));
+  const count = Math.max(...bits) + 1;
   const bitmap = new Uint8Array(Math.ceil(count / 64) * 8);
-  for (const page of pages) bitmap[page >>> 3] = (bitmap[page >>> 3] ?? 0) | (1 << (page & 7));
+  for (const bit of bits) bitmap[bit >>> 3] = (bitmap[bit >>> 3] ?? 0) | (1 << (bit & 7));
   const input = { id: idOf(hwpt), iova, length: BigInt(count * pageSize), page_size: BigInt(pageSize) };
   return ask(t, 'IOMMU_TEST_OP_DIRTY', mock.test_dirty, input, { uptr: bitmap }).code;
 }
@@ -80,7 +86,9 @@ export function hwptData(iotlb: number = SELFTEST.IOMMU_TEST_IOTLB_DEFAULT, page
 
 /** What `allocNestedHwpt` takes for the mock. */
 export function nestedOptions(iotlb?: number): { data: { type: number; bytes: Uint8Array } } {
-  return { data: { type: SELFTEST.IOMMU_HWPT_DATA_SELFTEST, bytes: hwptData(iotlb) } };
+  // As much of it as every kernel knows.
+  const bytes = hwptData(iotlb).subarray(0, mock.iommu_hwpt_selftest.end('iotlb'));
+  return { data: { type: SELFTEST.IOMMU_HWPT_DATA_SELFTEST, bytes } };
 }
 
 /** An address space with a page table that can be a parent, and the device it is for. */

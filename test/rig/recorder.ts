@@ -7,6 +7,7 @@ import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import {
   errnoName,
   type Fields,
+  IOMMU_IOAS_COPY,
   IOMMU_IOAS_MAP,
   IOMMU_IOAS_MAP_FILE,
   type Ioctl,
@@ -14,6 +15,7 @@ import {
   type Layout,
 } from '../../lib/uapi/index.js';
 import { iommufdIoctls } from '../../lib/uapi/iommufd.js';
+import { isOlder } from '../../lib/uapi/releases.js';
 import * as vfio from '../../lib/uapi/vfio.js';
 import type { Seam } from '../../lib/unsafe.js';
 
@@ -52,10 +54,23 @@ type Name = (field: string, value: unknown) => string;
 
 function describeStruct(layout: Layout<Fields>, view: DataView, at: number, nameOf: Name): string {
   const values = layout.decode(view, at);
-  return Object.entries(layout.fields)
-    .filter(([name, field]) => field.kind !== 'ptr' && field.kind !== 'flex' && !UNSHARED.test(name))
-    .map(([name]) => `${name}=${nameOf(name, values[name])}`)
+  return toldFields(layout)
+    .map((name) => `${name}=${nameOf(name, values[name])}`)
     .join(' ');
+}
+
+const TOLD = new Map<Layout<Fields>, readonly string[]>();
+
+/** The fields that kernels share. */
+function toldFields(layout: Layout<Fields>): readonly string[] {
+  const known = TOLD.get(layout);
+  if (known !== undefined) return known;
+  const fields = Object.entries(layout.fields).filter(
+    ([name, field]) => field.kind !== 'ptr' && field.kind !== 'flex' && !UNSHARED.test(name),
+  );
+  const names = fields.map(([name]) => name);
+  TOLD.set(layout, names);
+  return names;
 }
 
 /** What an accesses' id is: the mock names accesses by their fds. */
@@ -103,6 +118,7 @@ export class Recorder {
   /** IOVAs that the kernel chose, in that order. */
   #chosen: bigint[] = [];
   readonly #options: RecorderOptions;
+  #mapsByAddress = false;
   /** What these fds are, where that matters. */
   readonly #kinds = new Map<number, 'vfio' | 'eventfd'>();
 
@@ -119,11 +135,7 @@ export class Recorder {
   }
 
   #note(fd: number, request: number, result: number, view: DataView, at: number): void {
-    if (this.#options.chosenIovas === 'left out' && result === 0) {
-      const layout = CHOOSING.get(request);
-      const chosen = layout?.decode(view, at);
-      if (chosen !== undefined && (chosen.flags & FIXED_IOVA) === 0) this.#chosen.push(chosen.iova);
-    }
+    if (this.#options.chosenIovas === 'left out' && result === 0) this.#noteChosen(request, view, at);
     const nameOf: Name = (field, value) => {
       const index = /iova$/.test(field) ? this.#chosen.indexOf(value as bigint) : -1;
       return index < 0 ? String(value) : `chosen ${index}`;
@@ -132,9 +144,20 @@ export class Recorder {
     this.#lines.push(describe(request, result, view, at, nameOf));
   }
 
+  #noteChosen(request: number, view: DataView, at: number): void {
+    const layout = CHOOSING.get(request);
+    const chosen = layout?.decode(view, at);
+    if (chosen !== undefined && (chosen.flags & FIXED_IOVA) === 0) this.#chosen.push(chosen.iova);
+    // A copy of what was mapped by its address, as it all is before Linux 6.13, is placed to suit that.
+    if (request !== IOMMU_IOAS_COPY.request || !this.#mapsByAddress) return;
+    const copied = IOMMU_IOAS_COPY.layout.decode(view, at);
+    if ((copied.flags & FIXED_IOVA) === 0) this.#chosen.push(copied.dst_iova);
+  }
+
   /** Records the calls of a seam from now on. */
   listen(seam: Seam): void {
     const { arena } = seam;
+    this.#mapsByAddress = isOlder(seam.release, IOMMU_IOAS_MAP_FILE.since);
     const { ioctl, ioctlAsync, read, write, mapMmio } = seam;
     this.#followFiles(seam);
     this.#listenToPositions(seam);

@@ -19,7 +19,7 @@ import {
   type Values,
 } from '../../lib/uapi/index.js';
 import { MappedProgram, PAGE } from './mapped-program.js';
-import { after, spaceOf } from './remote-stage.js';
+import { atEnd, spaceOf } from './remote-stage.js';
 
 const ADDRESS = '0000:01:00.0';
 const NODE = '/dev/vfio/devices/vfio0';
@@ -143,7 +143,7 @@ export async function guestStage({ rights = ROOT, scatter = false }: GuestOption
   });
   const remote = new RemoteMemory(machine.physical);
   const program = await MappedProgram.start();
-  after(() => program.end());
+  atEnd(() => program.end());
   const memory = spaceOf(remote, program.pid);
   const guest = new Guest(machine, remote, memory, await program.map(PAGE), rights);
   const [fd, node] = guest.calls(() => [machine.seam.open('/dev/iommu', 2), machine.seam.open(NODE, 2)] as const);
@@ -154,7 +154,7 @@ export async function guestStage({ rights = ROOT, scatter = false }: GuestOption
     if (isOpen) for (const each of [node, fd]) machine.seam.close(each);
     isOpen = false;
   };
-  after(close);
+  atEnd(close);
   const { out_ioas_id: ioas } = guest.must(fd, uapi.IOMMU_IOAS_ALLOC, {});
   const mock = machine.endpointAt(ADDRESS);
   assert(mock instanceof MockDevice);

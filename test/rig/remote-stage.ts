@@ -19,7 +19,7 @@ export function needsPrograms(): void {
     for (const step of undo.splice(0).reverse()) await step();
   });
 }
-export function after(step: () => unknown): void {
+export function atEnd(step: () => unknown): void {
   undo.push(step);
 }
 
@@ -31,13 +31,13 @@ export function remoteMemory(scatter = false): RemoteMemory {
 /** A program and its memory. */
 export async function start(remote = remoteMemory()) {
   const program = await MappedProgram.start();
-  after(() => program.end());
+  atEnd(() => program.end());
   const memory = spaceOf(remote, program.pid);
   return { remote, program, memory };
 }
 export function spaceOf(remote: RemoteMemory, pid: number): RemoteAddressSpace {
   const memory = new RemoteAddressSpace(remote, pid);
-  after(() => memory.close());
+  atEnd(() => memory.close());
   return memory;
 }
 

@@ -6,7 +6,7 @@ import { errnoName, type Fields, type Input, IOMMU_DESTROY, type Ioctl, type Val
 import { isOlder } from '../../lib/uapi/releases.js';
 import { type Attachments, type Port, tryCall, type Unsupported, unsupported } from '../../lib/unsafe.js';
 import { comparable, contentOf } from './comparable.js';
-import { Lacking, lackingIn, tellLacking } from './lacking.js';
+import { Lacking, lackingIn, NotHere, tellLacking } from './lacking.js';
 import { MockDevice, type MockDeviceOptions } from './mock.js';
 import { recordedRig } from './recorded-rig.js';
 import { type Capability, type Rig, rig } from './rig.js';
@@ -117,6 +117,11 @@ export class Bench {
     return !isOlder(running, release) && !isOlder(release, running);
   }
 
+  /** Makes the case pending on a Linux that has a defect which the case would run into. */
+  notOn(release: '6.12', why: string): void {
+    if (this.onLinux(release)) throw new NotHere(`Linux ${release} ${why}`);
+  }
+
   #answer<F extends Fields>(op: Ioctl<F>, args: Input<F>, result: number, out: Values<F>): Answer<F> {
     const code = codeOf(result);
     const lacking = unsupported(this.rig.seam.release, { syscall: op.name, code, args });
@@ -219,19 +224,21 @@ export function declareCases<R extends Rig, B extends Bench>(
         const bench = subject.bench(recorded);
         const before = theRig.census();
         let lacking: Unsupported | undefined;
+        let reasonHere: string | undefined;
         try {
           await subject.run(bench);
         } catch (failure) {
           lacking = lackingIn(failure);
-          if (lacking === undefined) bench.finishAfter(failure);
+          reasonHere = failure instanceof NotHere ? failure.message : lacking && tellLacking(lacking);
+          if (reasonHere === undefined) bench.finishAfter(failure);
         }
         bench.finish();
         const { compareCalls, lane } = subject;
         const calls = compareCalls ? comparable(lines) : [];
         // For the reporter: what lanes are compared by.
         Object.assign(this.test ?? {}, { calls, compareCalls, lacking });
-        if (lacking !== undefined) {
-          if (this.test) this.test.title += ` [${tellLacking(lacking)}]`;
+        if (reasonHere !== undefined) {
+          if (this.test) this.test.title += ` [${reasonHere}]`;
           this.skip();
         }
         assert.deepEqual(theRig.census(), before, 'the case left something behind');

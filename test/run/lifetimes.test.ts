@@ -35,6 +35,19 @@ describePrograms('programs on an emulated machine come and go', () => {
     assert.equal(readdirSync('/proc/self/fd').length, fds);
   });
 
+  it('a defect of the machine is an error for them, and known', async () => {
+    const defect = new Error('a defect');
+    Object.defineProperty(stage.machine, 'open', {
+      value: () => {
+        throw defect;
+      },
+    });
+    const { code, errors } = await ended(stage.start(compile('threads')));
+    assert.equal(code, 1);
+    assert.match(errors, /^iommufd run: the emulated machine is gone.*\n.*fd >= 0 does not hold/);
+    assert.equal(stage.server.failure, defect);
+  });
+
   it('without the server their calls fail, and none waits for ever', async () => {
     const child = stage.start(compile('bereft'));
     const end = ended(child);

@@ -32,15 +32,38 @@ describePrograms('a program on an emulated machine', () => {
     assert.equal(await stage.run(compile('pinned')), 'shown\n');
   });
 
+  it('waits for events in a thread, and loses none', async () => {
+    assert.equal(await stage.run(compile('events')), 'told\n');
+  });
+
+  it("says which of the kernel's allocations fails", async () => {
+    assert.equal(await stage.run(compile('failing')), 'failed\n');
+  });
+
   it('calls from many threads at once', async () => {
     assert.equal(await stage.run(compile('threads')), 'done\n');
   });
 });
 
+describePrograms('an unprivileged program', () => {
+  let stage: RunStage;
+  before(async () => {
+    stage = await RunStage.start({ machine: 'selftest' }, false);
+  });
+  after(() => {
+    stage.close();
+    removeFolder();
+  });
+
+  it('has the limits that it really has', async () => {
+    assert.equal(await stage.run(compile('limits')), 'limited\n');
+    await stage.checkEmpty();
+  });
+});
+
 describePrograms('a program with a device', () => {
   let stage: RunStage;
-  afterEach(async () => {
-    await stage.checkEmpty();
+  afterEach(() => {
     stage.close();
     removeFolder();
   });
@@ -48,10 +71,17 @@ describePrograms('a program with a device', () => {
   it('has a command queue by its doorbell, and events to wait for', async () => {
     stage = await RunStage.start({ machine: 'tegra241-cmdqv', devices: [{ address: '0000:01:00.0' }] });
     assert.equal(await stage.run(compile('registers')), 'rung\n');
+    await stage.checkEmpty();
+  });
+
+  it('finds it in /dev and sysfs', async () => {
+    stage = await RunStage.start({ devices: [{ address: '0000:01:00.0', model: 'test' }] });
+    assert.equal(await stage.run(compile('paths')), 'found\n');
   });
 
   it('drives it: regions, DMA, interrupts', async () => {
     stage = await RunStage.start({ devices: [{ address: '0000:01:00.0', model: 'test' }] });
     assert.equal(await stage.run(compile('device')), 'interrupted\n');
+    await stage.checkEmpty();
   });
 });

@@ -69,13 +69,13 @@ export class RunStage {
   readonly server: RunServer;
   readonly #folder: string;
 
-  private constructor(options: EmulatedHostOptions) {
+  private constructor(options: EmulatedHostOptions, privileged: boolean) {
     this.#folder = mkdtempSync(path.join(tmpdir(), 'iommufd-test-'));
     this.machine = makeMachine(options);
-    this.server = new RunServer(this.machine, { folder: this.#folder, privileged: true });
+    this.server = new RunServer(this.machine, { folder: this.#folder, privileged });
   }
-  static async start(options: EmulatedHostOptions): Promise<RunStage> {
-    const stage = new RunStage(options);
+  static async start(options: EmulatedHostOptions, privileged = true): Promise<RunStage> {
+    const stage = new RunStage(options, privileged);
     await stage.server.listen();
     return stage;
   }
@@ -96,9 +96,10 @@ export class RunStage {
     for (let turn = 0; turn < 1000 && this.server.files + this.server.programs > 0; turn++) {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
-    const { files, programs } = this.server;
+    const { files, programs, failure } = this.server;
     const { iommufds } = this.machine;
-    assert.deepEqual({ files, programs, iommufds: iommufds.size }, { files: 0, programs: 0, iommufds: 0 });
+    const nothing = { files: 0, programs: 0, iommufds: 0, failure: undefined };
+    assert.deepEqual({ files, programs, iommufds: iommufds.size, failure }, nothing);
   }
   close(): void {
     this.server.close();

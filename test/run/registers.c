@@ -42,7 +42,7 @@ static void tell_latency(uint64_t *ram, volatile uint32_t *registers) {
   enum { TIMES = 200 };
   double each[TIMES];
   for (uint32_t i = 0; i < TIMES; i++) {
-    const uint32_t at = (5 + i) % 128, next = (at + 1) % 128;
+    const uint32_t at = (6 + i) % 128, next = (at + 1) % 128;
     ram[2 * (at % 64)] = SYNC;
     const double from = now();
     registers[PROD] = next;
@@ -92,11 +92,16 @@ int main(int count, char **arguments) {
   registers[PROD] = 3;
   until(&registers[CONS], 0xfffff, 3);
 
-  // What was written before a call counts in it: the queue is gone by the time it returns.
+  // What was written before a call counts in it, and what it did shows after it.
+  ram[2 * 3] = SYNC;
+  registers[PROD] = 4;
+  REFUSED(ENOENT, destroy(fd, 999));
+  CHECK((registers[CONS] & 0xfffff) == 4);
+
   pthread_t waiter;
   CHECK(pthread_create(&waiter, NULL, wait_for_event, NULL) == 0);
-  ram[2 * 3] = ILLEGAL;
-  registers[PROD] = 4;
+  ram[2 * 4] = ILLEGAL;
+  registers[PROD] = 5;
   until(&registers[GERROR], 1, 1);
   CHECK((registers[CONS] >> 24) == 1);
   CHECK(pthread_join(waiter, NULL) == 0);
@@ -104,9 +109,9 @@ int main(int count, char **arguments) {
   CHECK(read(events, record, sizeof(record)) > 0);
   CHECK(poll(&(struct pollfd){.fd = events, .events = POLLIN}, 1, 0) == 0);
   CHECK(read(events, record, sizeof(record)) == 0);
-  ram[2 * 3] = SYNC;
+  ram[2 * 4] = SYNC;
   registers[GERRORN] = registers[GERROR];
-  until(&registers[CONS], 0xfffff, 4);
+  until(&registers[CONS], 0xfffff, 5);
 
   // A child has them too, and they stay when the parent's are gone.
   const pid_t child = fork();
@@ -116,9 +121,9 @@ int main(int count, char **arguments) {
   }
   int status = 0;
   CHECK(waitpid(child, &status, 0) == child && status == 0);
-  ram[2 * 4] = SYNC;
-  registers[PROD] = 5;
-  until(&registers[CONS], 0xfffff, 5);
+  ram[2 * 5] = SYNC;
+  registers[PROD] = 6;
+  until(&registers[CONS], 0xfffff, 6);
 
   // While they are mapped, what they belong to stays.
   REFUSED(EBUSY, destroy(fd, viommu.id));

@@ -1,5 +1,5 @@
 // Holds what a test program said on the emulated kernel against what it said on the real one, case for case.
-import { IMPOSSIBLE, MENDED, NEED_HUGE_PAGES, reasonFor } from './exceptions.js';
+import { IMPOSSIBLE, MENDED, NEED_FAULTS, NEED_HUGE_PAGES, reasonFor } from './exceptions.js';
 import type { Case, Outcome } from './tap.js';
 
 export interface Verdict {
@@ -12,6 +12,8 @@ export interface Verdict {
 export interface Circumstances {
   /** Whether the system gives huge pages to the program. */
   readonly hugePages: boolean;
+  /** Whether the program can be shown a kernel that injects faults. */
+  readonly faults: boolean;
 }
 
 /** What the emulated kernel is to make of a case. */
@@ -20,9 +22,9 @@ function expected({ name, outcome }: Case): Outcome | undefined {
   return reasonFor(name, MENDED) === undefined ? undefined : 'passed';
 }
 
-function judge(real: Case, emulated: Case | undefined, { hugePages }: Circumstances): Verdict {
+function judge(real: Case, emulated: Case | undefined, circumstances: Circumstances): Verdict {
   const { name } = real;
-  const excused = reasonFor(name, IMPOSSIBLE) ?? excuse(name, hugePages);
+  const excused = reasonFor(name, IMPOSSIBLE) ?? excuse(name, circumstances);
   if (excused !== undefined) return { name, outcome: 'skipped', reason: excused };
   const wanted = expected(real);
   if (wanted === undefined) return { name, outcome: 'failed', reason: `the real kernel fails it: ${told(real)}` };
@@ -33,8 +35,9 @@ function judge(real: Case, emulated: Case | undefined, { hugePages }: Circumstan
   return { name, outcome: 'failed', reason };
 }
 
-function excuse(name: string, hugePages: boolean): string | undefined {
-  return !hugePages && NEED_HUGE_PAGES.test(name) ? 'this system gives no huge pages' : undefined;
+function excuse(name: string, { hugePages, faults }: Circumstances): string | undefined {
+  if (!hugePages && NEED_HUGE_PAGES.test(name)) return 'this system gives no huge pages';
+  return !faults && NEED_FAULTS.test(name) ? 'a folder in the place of debugfs takes root' : undefined;
 }
 function told({ why }: Case): string {
   return why.join('; ');

@@ -1,18 +1,52 @@
-// `npm run test:selftests`: the kernel's own test program of iommufd (tools/testing/selftests/iommu) on the emulated kernel, by
-// `iommufd run`, and on the real one that the lanes boot. What the real kernel passes, the emulated one must.
+// `npm run test:selftests`: the kernel's own test programs of iommufd and VFIO (tools/testing/selftests/iommu and vfio) on the
+// emulated kernel, by `iommufd run`, and on the real one that the lanes boot. What the real kernel passes, the emulated one must.
 import { execFileSync, spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { checkout, compiled } from '../vm/checkout.js';
+import { type MachineName, setUp } from '../vm/hardware.js';
 import { kernelImage } from '../vm/kernel.js';
 import { boot, complaints } from '../vm/machine.js';
 import { compare, type Verdict } from './compare.js';
+import { canInjectFaults, withFaultInjection } from './fault-injection.js';
 import { withHugePages } from './huge-pages.js';
 import { type Case, parseTap } from './tap.js';
 
 /** What its largest case takes, 128 MiB, and some. */
 const HUGE_PAGES = 96;
-const OUTPUT = 'selftest.tap';
+const FAIL_NTH = 'iommufd_fail_nth';
+
+/** Programs, and the machines that they run on. */
+interface Stage {
+  readonly machine: MachineName;
+  /** Options of `iommufd run` for such a machine. */
+  readonly emulated: readonly string[];
+  readonly programs: readonly string[];
+  readonly args: readonly string[];
+}
+const EDU = '0000:00:05.0';
+const STAGES: readonly Stage[] = [
+  {
+    machine: 'mock',
+    emulated: ['--machine', 'selftest', '--device', 'none'],
+    programs: ['iommufd', FAIL_NTH],
+    args: [],
+  },
+  {
+    machine: 'vtd',
+    emulated: ['--machine', 'intel-vtd', '--device', `${EDU}=edu`],
+    programs: [
+      ...['vfio_iommufd_setup_test', 'vfio_pci_device_test', 'vfio_pci_device_init_perf_test'],
+      ...['vfio_dma_mapping_test', 'vfio_dma_mapping_mmio_test'],
+    ],
+    args: [EDU],
+  },
+];
+
+interface Lane {
+  readonly kernel: string;
+  readonly timeoutSeconds: number;
+}
 
 const USAGE = `options:
   --kernel IMAGE     boot this kernel image instead of building one
@@ -30,32 +64,44 @@ function options() {
   }
 }
 
-function buildProgram(): string {
+function buildPrograms(): string {
   const build = path.join(checkout, 'test/vm/build-selftests.sh');
-  const folder = execFileSync(build, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim();
-  return path.join(folder, 'iommufd');
+  return execFileSync(build, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim();
 }
 
-async function runReal(program: string, kernel: string, timeoutSeconds: number): Promise<Case[]> {
-  const command = `'${program}' > /run/results/${OUTPUT} 2>&1\n`;
-  const machine = { machine: 'mock', kernel, checkout, command, hugePages: HUGE_PAGES, timeoutSeconds } as const;
-  const { files, dmesg } = await boot({ ...machine, onLine: (line) => console.error(line) }, [OUTPUT]);
+async function runReal({ machine, programs, args }: Stage, folder: string, lane: Lane): Promise<Case[]> {
+  const runs = programs.map((name) => `'${path.join(folder, name)}' ${args.join(' ')} > /run/results/${name} 2>&1\n`);
+  const command = setUp(machine) + runs.join('');
+  const options = { ...lane, machine, checkout, command, hugePages: HUGE_PAGES };
+  const { files, dmesg } = await boot({ ...options, onLine: (line) => console.error(line) }, programs);
   const [complaint] = complaints(dmesg);
   if (complaint !== undefined) throw new Error(`the kernel complained: ${complaint}`);
-  return parseTap(files[OUTPUT] ?? '');
+  return programs.flatMap((name) => parseTap(files[name] ?? ''));
 }
 
-function runEmulated(program: string, timeoutSeconds: number): Case[] {
+function runEmulated({ emulated, programs, args }: Stage, folder: string, timeoutSeconds: number): Case[] {
   const cli = path.join(checkout, compiled, 'lib/cli/iommufd.js');
-  const run = [cli, 'run', '--machine', 'selftest', '--device', 'none', '--privileged', '--'];
-  const { stdout, error } = spawnSync(process.execPath, [...run, 'sh', '-c', 'exec "$0" 2>&1', program], {
-    encoding: 'utf8',
-    maxBuffer: 2 ** 26,
-    stdio: ['ignore', 'pipe', 'inherit'],
-    timeout: timeoutSeconds * 1000,
+  const run = [process.execPath, cli, 'run', ...emulated, '--privileged', '--'];
+  return programs.flatMap((name) => {
+    const command = [...run, 'sh', '-c', 'exec "$0" "$@" 2>&1', path.join(folder, name), ...args];
+    const [program = '', ...rest] = name === FAIL_NTH && canInjectFaults() ? withFaultInjection(command) : command;
+    const { stdout, error } = spawnSync(program, rest, {
+      encoding: 'utf8',
+      maxBuffer: 2 ** 26,
+      stdio: ['ignore', 'pipe', 'inherit'],
+      timeout: timeoutSeconds * 1000,
+    });
+    if (error !== undefined) throw error;
+    return parseTap(stdout);
   });
-  if (error !== undefined) throw error;
-  return parseTap(stdout);
+}
+
+async function runStage(stage: Stage, folder: string, lane: Lane): Promise<Verdict[]> {
+  const real = await runReal(stage, folder, lane);
+  const faults = canInjectFaults();
+  return withHugePages(HUGE_PAGES, (hugePages) =>
+    compare(real, runEmulated(stage, folder, lane.timeoutSeconds), { hugePages, faults }),
+  );
 }
 
 function report(verdicts: readonly Verdict[]): boolean {
@@ -70,11 +116,10 @@ function report(verdicts: readonly Verdict[]): boolean {
 
 async function main(): Promise<number> {
   const { kernel, timeoutSeconds } = options();
-  const program = buildProgram();
-  const real = await runReal(program, kernel ?? kernelImage(checkout), timeoutSeconds);
-  const verdicts = withHugePages(HUGE_PAGES, (hugePages) =>
-    compare(real, runEmulated(program, timeoutSeconds), { hugePages }),
-  );
+  const folder = buildPrograms();
+  const lane = { kernel: kernel ?? kernelImage(checkout), timeoutSeconds };
+  const verdicts: Verdict[] = [];
+  for (const stage of STAGES) verdicts.push(...(await runStage(stage, folder, lane)));
   return report(verdicts) ? 0 : 1;
 }
 

@@ -11,7 +11,7 @@ describe("lives at random in Linux's hands", () => {
   it('leave nothing behind', async function () {
     this.timeout((SECONDS + 120) * 1000);
     const world = process.env.IOMMUFD_MACHINE === 'vtd' ? vtdWorld() : mockWorld();
-    const span = { what: world.machine, seed: FIRST, offset: 0, step: 1, seconds: SECONDS };
+    const span = { what: world.machine, seed: FIRST, offset: 0, step: 1, seconds: SECONDS, least: 1 };
     const { lives, calls, dmas, worked } = await soak(() => world, span);
     assert(dmas > 0, 'what is mapped was looked at');
     if (this.test === undefined) return;

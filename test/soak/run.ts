@@ -8,8 +8,6 @@ import type { World } from './world.js';
 const TELLS = process.env.IOMMUFD_SOAK_TELL !== undefined;
 /** Operations of a life. */
 const OPERATIONS = 1000;
-/** There are as many, however slow the machine is. */
-const LEAST_LIVES = 3;
 
 export interface Tally {
   lives: number;
@@ -29,11 +27,13 @@ export interface Span {
   readonly offset: number;
   readonly step: number;
   readonly seconds: number;
+  /** So many lives there are however slow the machine is; of others the last one is cut short. */
+  readonly least: number;
 }
 
-async function live(make: (random: Random) => World, seed: number, tally: Tally): Promise<void> {
+async function live(make: (random: Random) => World, seed: number, goesOn: () => boolean, tally: Tally) {
   const life = new Life(make, new Random(seed));
-  for (let i = 0; i < OPERATIONS; i++) {
+  for (let i = 0; i < OPERATIONS && goesOn(); i++) {
     const { name, run } = draw(life);
     if (TELLS) console.log(`life ${seed}, operation ${i}: ${name}`);
     try {
@@ -57,8 +57,9 @@ export async function soak(make: (random: Random) => World, span: Span): Promise
   subscribe('iommufd:call', count);
   try {
     const until = performance.now() + span.seconds * 1000;
-    for (let { seed } = span; tally.lives < LEAST_LIVES || performance.now() < until; seed += step) {
-      await live(make, seed + offset, tally).catch((cause: unknown) => {
+    const goesOn = () => tally.lives < span.least || performance.now() < until;
+    for (let { seed } = span; goesOn(); seed += step) {
+      await live(make, seed + offset, goesOn, tally).catch((cause: unknown) => {
         throw new Error(`${what}: IOMMUFD_SOAK_SEED=${seed} shows it first`, { cause });
       });
     }

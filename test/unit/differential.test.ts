@@ -169,6 +169,22 @@ describe('differential: two kernels that are alike', () => {
     assert.notEqual(other.calls, one.calls);
   });
 
+  it('are asked all the same where several programs share the batches', async () => {
+    const shared = async (options: Partial<FuzzOptions>): Promise<number> => {
+      const { sessions, calls } = await run(mockLane, hostsOf(mockLane), { calls: 1, ...options });
+      assert.equal(sessions, 20);
+      return calls;
+    };
+    const batches: number[] = [];
+    const onBatch = (batch: number) => batches.push(batch);
+    const all = await run(mockLane, hostsOf(mockLane), { first: 4, every: 3, calls: 2500, onBatch });
+    assert.deepEqual(batches, [4, 7, 10].slice(0, batches.length));
+    assert(batches.length > 1);
+    let sum = 0;
+    for (const first of batches) sum += await shared({ first });
+    assert.equal(all.calls, sum);
+  });
+
   it('are at fault where one complains', async () => {
     let sessions = 0;
     const complaints = () => (++sessions > 25 ? ['WARNING: something'] : []);

@@ -105,6 +105,27 @@ describe('an access to the memory of another process', () => {
     assert.equal(await program.peek(data + PAGE), 2);
     assert.equal(accessRw(guest, fd, access, APERTURE, data, 2 * PAGE, SLOW), 0);
     assert.equal(await program.peek(data + PAGE), 1);
+    // For less than a page the kernel looks at the process all the same.
+    assert.equal(accessRw(guest, fd, access, APERTURE, data, PAGE, SLOW), 0);
+    assert.equal(await program.peek(data), 2);
+  });
+
+  it('by the slow path, reaches what is there now once nothing is pinned', async () => {
+    const { program, memory, guest, fd, ioas, access, at, data, map, mockDomain } = await accessStage({
+      flags: MAP.private,
+    });
+    await program.fill(at, 4 * PAGE, 1);
+    assert.equal(map(guest), 0);
+    const domain = mockDomain();
+    assert(typeof domain !== 'number' && ioas > 0);
+    memory.aboutToUnmap(at, 4 * PAGE);
+    await program.map(4 * PAGE, { at, flags: MAP.private | MAP.fixed });
+    await program.fill(at, 4 * PAGE, 2);
+    assert.equal(accessRw(guest, fd, access, APERTURE, data, 2 * PAGE, SLOW), 0);
+    assert.equal(guest.get(data, 1)[0], 1);
+    guest.must(fd, uapi.IOMMU_DESTROY, { id: domain.stdev });
+    assert.equal(accessRw(guest, fd, access, APERTURE, data, 2 * PAGE, SLOW), 0);
+    assert.equal(guest.get(data, 1)[0], 2);
   });
 
   it('is refused where memory is missing on either side', async () => {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { RemoteAddressSpace } from '../../lib/emulated/remote/address-space.js';
 import { MAP, MappedProgram, PAGE, PROT } from '../rig/mapped-program.js';
-import { after, needsPrograms, remoteMemory, spaceOf, start, withoutRights } from '../rig/remote-stage.js';
+import { atEnd, needsPrograms, remoteMemory, spaceOf, start, withoutRights } from '../rig/remote-stage.js';
 
 /** No process has so many. */
 const NO_PID = 2 ** 22 + 1;
@@ -158,7 +158,7 @@ describe('memory of another process', () => {
   it('says what it takes where the rights are missing', async function () {
     if (process.getuid?.() !== 0) this.skip();
     const program = await MappedProgram.start();
-    after(() => program.end());
+    atEnd(() => program.end());
     withoutRights(() => {
       const error = { code: 'EACCES', message: /the same user/ };
       assert.throws(() => new RemoteAddressSpace(remoteMemory(), program.pid), error);

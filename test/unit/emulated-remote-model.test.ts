@@ -12,7 +12,7 @@ const EFAULT = -14;
 /** Pages that everything happens in, and pages of the file. */
 const ROOM = 12;
 const FILE = 6;
-const RUNS = 40;
+const RUNS = 25;
 
 /** A page as Linux has it: what every byte of it is. */
 interface Page {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { compare, type Verdict } from '../selftests/compare.js';
 import { type Outcome, parseTap } from '../selftests/tap.js';
 
-const ALL = { hugePages: true };
+const ALL = { hugePages: true, faults: true };
 
 function cases(outcomes: Readonly<Record<string, Outcome>>) {
   return Object.entries(outcomes).map(([name, outcome]) => ({ name, outcome, why: [`${name} says`] }));
@@ -64,7 +64,20 @@ describe('a test program on two kernels', () => {
   it('is excused from cases with huge pages where there are none', () => {
     const real = cases({ 'iommufd_mock_domain.one_domain_hugepage.basic': 'passed', a: 'passed' });
     const emulated = cases({ 'iommufd_mock_domain.one_domain_hugepage.basic': 'failed', a: 'failed' });
-    assert.deepEqual(Object.values(outcomes(compare(real, emulated, { hugePages: false }))), ['skipped', 'failed']);
+    assert.deepEqual(Object.values(outcomes(compare(real, emulated, { ...ALL, hugePages: false }))), [
+      'skipped',
+      'failed',
+    ]);
+    assert.deepEqual(Object.values(outcomes(compare(real, emulated, ALL))), ['failed', 'failed']);
+  });
+
+  it('is excused from failing allocations where nobody may mount', () => {
+    const real = cases({ 'basic_fail_nth.device': 'passed', a: 'passed' });
+    const emulated = cases({ 'basic_fail_nth.device': 'skipped', a: 'skipped' });
+    assert.deepEqual(Object.values(outcomes(compare(real, emulated, { ...ALL, faults: false }))), [
+      'skipped',
+      'failed',
+    ]);
     assert.deepEqual(Object.values(outcomes(compare(real, emulated, ALL))), ['failed', 'failed']);
   });
 });

@@ -23,7 +23,7 @@ describe('lives at random', () => {
   for (const [index, machine] of MACHINES.entries()) {
     it(`leave nothing behind on ${machine}`, async function () {
       this.timeout((SECONDS + 60) * 1000);
-      const span = { what: machine, seed: FIRST, offset: index, step: MACHINES.length };
+      const span = { what: machine, seed: FIRST, offset: index, step: MACHINES.length, least: 3 };
       const tally = await soak(emulatedWorld(machine), { ...span, seconds: SECONDS / MACHINES.length });
       assert.deepEqual(complaints, []);
       assert(tally.nested > 0 && tally.dmas > tally.nested, 'devices reach memory, by tables of both kinds');

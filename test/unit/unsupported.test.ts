@@ -103,5 +103,7 @@ describe('what a kernel is too old for', () => {
     assert.equal(createEmulatedHost().release, '7.3-emulated');
     assert.equal(createEmulatedHost({ linux: '6.12' }).release, '6.12-emulated');
     assert.throws(() => createEmulatedHost({ linux: '6.11' as never }), { code: 'ERR_OUT_OF_RANGE' });
+    // The patches are younger than that.
+    assert.throws(() => createEmulatedHost({ linux: '6.12', uapi: 'vqueue-v3' }), { code: 'ERR_OUT_OF_RANGE' });
   });
 });

@@ -7,10 +7,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/debian.sh"
 arch=${1:-x86} suite=${2:-trixie-backports} package=${3:-linux-source-7.3}
-config=("$here/kernel-$arch.config")
-# What a release leaves out: its lanes need less.
-release=$here/kernel-$arch-${package#linux-source-}.config
-[ ! -e "$release" ] || config+=("$release")
+config=$here/kernel-$arch.config
 case $arch in
   x86) target=bzImage cross='' ;;
   arm64) target=Image cross=aarch64-linux-gnu- ;;
@@ -22,7 +19,7 @@ version=$(suite_version "$suite" "$package")
 [ -n "$version" ] || { echo "$package is not in $suite" >&2; exit 1; }
 name=$package-$version
 [ "$arch" = x86 ] || name+=-$arch
-image=$cache/kernels/$name-$(cat "${config[@]}" | sha256sum | cut -c1-12)/$target
+image=$cache/kernels/$name-$(sha256sum < "$config" | cut -c1-12)/$target
 if [ -e "$image" ]; then echo "$image"; exit; fi
 
 exec 9> "$cache/build.lock"
@@ -39,7 +36,7 @@ log=$(dirname "$image")/build.log
   # Each architecture has a folder of its own, which works with a clean tree only.
   if [ -e .config ]; then make mrproper; fi
   make O="$out" tinyconfig
-  scripts/kconfig/merge_config.sh -O "$out" -m "$out/.config" "${config[@]}"
+  scripts/kconfig/merge_config.sh -O "$out" -m "$out/.config" "$config"
   make O="$out" olddefconfig
   make O="$out" -j"$(nproc)" "$target"
 ) > "$log" 2>&1 < /dev/null || { tail -n 30 "$log" >&2; echo "the kernel did not build: $log" >&2; exit 1; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the kernel's own test programs of iommufd, from the sources of the kernel that the lanes boot, and prints the folder
+# Builds the kernel's own test programs of iommufd and VFIO, from the sources of the kernel that the lanes boot, and prints the folder
 # they are in. They are the kernel's: they are built in the cache, outside the checkout, and nothing of them is kept here.
 # Built dynamically, so that they can run on the emulated host too.
 #
@@ -28,9 +28,11 @@ flock 8
 if [ -e "$folder/iommufd" ]; then echo "$folder"; exit; fi
 rm -rf "$folder.part"
 mkdir -p "$folder.part"
-# Their makefile takes the headers' place, and where the programs go.
-make -s -C "$tree/tools/testing/selftests/iommu" OUTPUT="$folder.part" KHDR_INCLUDES="-isystem $headers" \
-  > "$folder.part/build.log" 2>&1 < /dev/null || {
+# Their makefiles take the headers' place, and where the programs go.
+for area in iommu vfio; do
+  make -s -C "$tree/tools/testing/selftests/$area" OUTPUT="$folder.part" KHDR_INCLUDES="-isystem $headers" || break
+done > "$folder.part/build.log" 2>&1 < /dev/null
+[ -x "$folder.part/iommufd" ] && [ -x "$folder.part/vfio_pci_device_test" ] || {
   tail -n 30 "$folder.part/build.log" >&2
   echo "the kernel's test programs did not build (Debian: libcap-dev): $folder.part/build.log" >&2
   exit 1

@@ -58,10 +58,12 @@ function difference(names: readonly [string, string], one: CaseResult, other: Ca
 
 /**
  * Cases that met something their kernel is too old for: '' where both met the same, what differs where they did not, and
- * undefined where neither met any.
+ * undefined where neither met any, or one could not be run.
  */
 function lackDifference(names: readonly [string, string], one: CaseResult, other: CaseResult): string | undefined {
   if (one.lacking === undefined && other.lacking === undefined) return undefined;
+  // What one cannot run for another reason is not compared.
+  if ([one, other].some(({ lacking, outcome }) => lacking === undefined && outcome === 'skipped')) return undefined;
   const told = ({ lacking, outcome }: CaseResult) => (lacking ? `lacks ${lacking.what} (${lacking.since})` : outcome);
   return told(one) === told(other) ? '' : `  ${names[0]}: ${told(one)}\n  ${names[1]}: ${told(other)}`;
 }

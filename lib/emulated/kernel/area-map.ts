@@ -8,6 +8,9 @@ import type { PageStore } from './pages.js';
 
 const PAGE = BigInt(PAGE_SIZE);
 
+/** Whatever may be done there: VFIO's old calls map without any rights, too. */
+const ANY = READ | WRITE;
+
 export interface AreaInfo {
   readonly iova: bigint;
   readonly length: bigint;
@@ -134,12 +137,12 @@ export class AreaMap implements Translation {
   }
   /** The physical address behind an IOVA, whatever may be done there; -1 where nothing is mapped. */
   translateAny(page: number, offset: number): number {
-    return this.#translate(page, offset, READ | WRITE);
+    return this.#translate(page, offset, ANY);
   }
   #translate(page: number, offset: number, rights: number): number {
     const { areaTable } = this;
     const slot = areaTable.at(page, offset);
-    if (slot < 0 || ((areaTable.rights[slot] ?? 0) & rights) === 0) return -1;
+    if (slot < 0 || (rights !== ANY && ((areaTable.rights[slot] ?? 0) & rights) === 0)) return -1;
     const pages = page - (areaTable.startPage[slot] ?? 0);
     const bytes = (areaTable.pageOffset[slot] ?? 0) + offset - (areaTable.startOffset[slot] ?? 0);
     const index = (areaTable.firstIndex[slot] ?? 0) + pages + Math.floor(bytes / PAGE_SIZE);

@@ -55,6 +55,7 @@ export function getDirtyBitmap(command: Command): number {
     return undefined;
   });
   if (end < iova) return 0;
+  if (!dirty.enabled && !dirty.readsWhileOff) return -ERRNO.EINVAL;
   dirty.read(iova, end, (flags & NO_CLEAR) === 0, (start, size) => bitmap.set(start, size));
   return 0;
 }

@@ -99,6 +99,8 @@ export interface Translation {
 export interface DirtyTracker {
   /** The IOVA page was written, in the domain's smallest pages. */
   readonly enabled: boolean;
+  /** False where the driver refuses to read (EINVAL) while it does not track. */
+  readonly readsWhileOff: boolean;
   setTracking(enable: boolean): number;
   /**
    * Calls `report` for every run of IOVAs between `iova` and `last` that was written, and forgets them if `clear`.

@@ -41,7 +41,8 @@ function workOf(command: Command, { address, entryLength, count }: UserArray): W
   const target = command.context.objects.find(command.get(AT.hwpt_id));
   if (target === undefined) return -ERRNO.ENOENT;
   if (target instanceof HwptNested) return (entries) => target.domain.invalidate(entries);
-  if (!(target instanceof Viommu)) return -ERRNO.EINVAL;
+  // Linux 6.12 looks for a nested page table, and for nothing else.
+  if (!(target instanceof Viommu)) return bounded ? -ERRNO.EINVAL : -ERRNO.ENOENT;
   const { driver } = target;
   return driver.invalidate?.bind(driver) ?? -ERRNO.EOPNOTSUPP;
 }

@@ -80,16 +80,15 @@ export class IovaBitmap {
   }
   /** The same where the bitmap is not at hand: a copy of the rest of a page. */
   #fetch(address: number): boolean {
-    this.#part = new Uint8Array(PAGE_SIZE - (address % PAGE_SIZE));
+    const part = new Uint8Array(PAGE_SIZE - (address % PAGE_SIZE));
+    if (!this.#memory.read(address, part)) return false;
+    this.#part = part;
     this.#partAt = address;
-    return this.#memory.read(address, this.#part);
+    return true;
   }
   #putBack(from: number, to: number): boolean {
     const first = Math.floor(from / BITS);
-    const changed = this.#part.slice(first, Math.floor(to / BITS) + 1);
-    // What is in the caller's memory later is not known here.
-    this.#part = new Uint8Array(0);
-    return this.#memory.write(this.#partAt + first, changed);
+    return this.#memory.write(this.#partAt + first, this.#part.subarray(first, Math.floor(to / BITS) + 1));
   }
 }
 

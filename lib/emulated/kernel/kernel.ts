@@ -61,6 +61,10 @@ export class Kernel {
   failAllocation(after: number): void {
     this.#failAfter = after;
   }
+  /** Which allocation from now on fails: 1 for the next one, 0 for none. */
+  get failsIn(): number {
+    return this.#failAfter + 1;
+  }
   /** Whether a failure that was asked for has not happened yet. */
   get failurePending(): boolean {
     return this.#failAfter >= 0;

@@ -12,6 +12,8 @@ export class PageCharges {
   #modes = new Uint8Array(0);
   /** Who mapped it, by slot, where that is not the process itself. */
   readonly #others = new Map<number, Process>();
+  /** Whether there ever was one: where not, nothing is looked up. */
+  #hasOthers = false;
 
   constructor(process: Process) {
     this.#process = process;
@@ -24,16 +26,19 @@ export class PageCharges {
   take(slot: number, mode: 'user' | 'mm'): void {
     const { caller } = this.#process;
     this.#modes[slot] = caller.rights.ipcLock ? CHARGE.none : CHARGE[mode];
-    if (caller !== this.#process) this.#others.set(slot, caller);
+    if (caller !== this.#process) this.#set(slot, caller);
+  }
+  #set(slot: number, owner: Process): void {
+    this.#others.set(slot, owner);
+    this.#hasOthers = true;
   }
   drop(slot: number): void {
-    if (this.#others.size > 0) this.#others.delete(slot);
+    if (this.#hasOthers) this.#others.delete(slot);
   }
 
   /** Who mapped it. */
   ownerOf(slot: number): Process {
-    if (this.#others.size === 0) return this.#process;
-    return this.#others.get(slot) ?? this.#process;
+    return this.#hasOthers ? (this.#others.get(slot) ?? this.#process) : this.#process;
   }
   /** Whether another process calls now. */
   isOthers(slot: number): boolean {
@@ -54,7 +59,7 @@ export class PageCharges {
     }
     for (const [slot, count] of others) {
       this.uncharge(slot, count);
-      this.#others.set(slot, caller);
+      this.#set(slot, caller);
     }
     return 0;
   }

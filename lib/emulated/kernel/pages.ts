@@ -3,7 +3,7 @@
 // use it through the same stretch.
 import { ERRNO } from '../../uapi/errno.js';
 import { type Backing, PAGE_SIZE } from '../memory/backing.js';
-import { ForeignPages } from '../memory/foreign.js';
+import { type ForeignMemory, ForeignPages } from '../memory/foreign.js';
 import type { DmaBufFile } from './dma-buf.js';
 import { DmaBufPages } from './dma-buf-pages.js';
 import type { PinnedPage } from './driver.js';
@@ -37,6 +37,8 @@ export class PageStore {
   readonly #dmaBufs = new DmaBufPages();
   /** Slots whose memory is not the machine's own. */
   readonly #foreign = new Map<number, ForeignPages>();
+  /** Whether there ever was one: where not, nothing is looked up. */
+  #hasForeign = false;
 
   constructor(process: Process) {
     this.#process = process;
@@ -49,14 +51,18 @@ export class PageStore {
     // The list is as long as mappings of files make it.
     if (slot < this.#files.length) this.#files[slot] = undefined;
     const { foreign } = this.#process.memory;
-    if (foreign !== undefined) this.#foreign.set(slot, new ForeignPages(foreign, page, writable));
+    if (foreign !== undefined) this.#addForeign(slot, foreign);
     return slot;
+  }
+  #addForeign(slot: number, memory: ForeignMemory): void {
+    this.#foreign.set(slot, new ForeignPages(memory, this.startOf(slot), this.isWritable(slot)));
+    this.#hasForeign = true;
   }
   /** Memory of a file, which stays open. */
   fromFile(file: OpenFile, page: number, count: number, writable: boolean, mode: 'user' | 'mm'): number {
     const slot = this.#take(page, count, writable, mode);
     this.#files[slot] = file.hold();
-    if (file instanceof ForeignFile) this.#foreign.set(slot, new ForeignPages(file.memory, page, writable));
+    if (file instanceof ForeignFile) this.#addForeign(slot, file.memory);
     return slot;
   }
   /** Memory of a device, through a dma-buf, which stays open; -ENODEV (revoked), -EOPNOTSUPP (in several pieces). */
@@ -97,7 +103,7 @@ export class PageStore {
       file.release();
     }
     this.#dmaBufs.drop(slot);
-    if (this.#foreign.size > 0) this.#foreign.delete(slot);
+    if (this.#hasForeign) this.#foreign.delete(slot);
     this.#charges.drop(slot);
     this.#slots.give(slot);
   }
@@ -217,13 +223,13 @@ export class PageStore {
   }
   #unpinRun(slot: number, first: number, last: number, isAll: boolean): void {
     const count = last - first + 1;
-    this.#foreignOf(slot)?.unpin(first, count);
+    if (this.#hasForeign) this.#foreign.get(slot)?.unpin(first, count);
     this.#backings[slot]?.unpin((this.#base[slot] ?? 0) + first, count);
     if (isAll) this.#backings[slot] = undefined;
     this.#charges.uncharge(slot, count);
   }
   #foreignOf(slot: number): ForeignPages | undefined {
-    return this.#foreign.size === 0 ? undefined : this.#foreign.get(slot);
+    return this.#hasForeign ? this.#foreign.get(slot) : undefined;
   }
 
   /** Finds the memory behind pages; it is the same for all of them, since addresses are never used again. */

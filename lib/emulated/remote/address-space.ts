@@ -76,6 +76,10 @@ export class RemoteAddressSpace implements AddressSpace, Mapper {
     const length = this.mappings().reach(address, from.length, canWrite);
     return this.writeRaw(address, from.subarray(0, length)) === from.length;
   }
+  /** Whether all of it can be written. */
+  canWrite(address: number, length: number): boolean {
+    return this.mappings().reach(address, length, canWrite) === length;
+  }
   /** Whatever the protection is; answers how many bytes. */
   readRaw(address: number, into: Uint8Array): number {
     return this.#exited || into.length === 0 ? 0 : this.#files.read(address, into);

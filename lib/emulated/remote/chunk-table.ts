@@ -8,6 +8,11 @@ function within(page: number): number {
   return page % CHUNK_PAGES;
 }
 
+/** Whether none of its pages is between two places. */
+function isApart(chunk: Chunk, first: number, end: number): boolean {
+  return chunk.isWhole && (chunk.first >= end || chunk.first + CHUNK_PAGES <= first);
+}
+
 export class ChunkTable {
   readonly #physical: PhysicalMemory;
   readonly #owner: ChunkOwner;
@@ -54,17 +59,13 @@ export class ChunkTable {
   *#pinned(first: number, end: number): Generator<FramePage & { readonly backing: Chunk; readonly place: number }> {
     for (const list of this.#chunks.values()) {
       for (const backing of list) {
-        if (!backing.isPinned) continue;
+        if (!backing.isPinned || isApart(backing, first, end)) continue;
         for (let page = 0; page < CHUNK_PAGES; page++) {
           const place = backing.pinsOf(page) === 0 ? undefined : backing.placeOf(page);
           if (place !== undefined && place >= first && place < end) yield { backing, page, place };
         }
       }
     }
-  }
-  /** Whether anything in a range is pinned, and lies there. */
-  hasPinned(first: number, end: number): boolean {
-    return this.#pinned(first, end).next().done !== true;
   }
   /** What is at these places is about to go: pinned pages are taken over. */
   takeOver(first: number, end: number): void {

@@ -106,12 +106,7 @@ export class Chunk implements Frames {
     if (before === 0) this.#owner.used(this);
   }
   unpin(page: number, count: number): void {
-    for (let i = page; i < page + count; i++) {
-      const left = (this.#pins[i] ?? 0) - 1;
-      this.#pins[i] = left;
-      // Nobody can reach it any more: what it held is not needed, only that it went.
-      if (left === 0 && this.#elsewhere.get(i) instanceof Uint8Array) this.#elsewhere.set(i, NOTHING);
-    }
+    for (let i = page; i < page + count; i++) this.#pins[i] = (this.#pins[i] ?? 0) - 1;
     this.#allPins -= count;
     if (this.#allPins === 0) this.#owner.unused(this);
   }

@@ -11,7 +11,6 @@ import {
   IOMMU_IOAS_NOIOMMU_GET_PA,
   IOMMU_IOAS_UNMAP,
   IOMMU_OPTION,
-  IOMMU_VFIO_IOAS,
   iommu_iova_range,
   iommufd_ioas_map_flags,
   iommufd_option,
@@ -50,7 +49,7 @@ function mapFlags(s: Session): number {
 }
 
 /** An address and what lies there. */
-function place(s: Session): { address: bigint; length: bigint; from: 'memory' | 'nowhere'; offset: number } {
+export function place(s: Session): { address: bigint; length: bigint; from: 'memory' | 'nowhere'; offset: number } {
   const { random, machine } = s;
   const { offset, length } = s.slice();
   const address = machine.memory.address + BigInt(offset);
@@ -198,11 +197,6 @@ function option(s: Session): void {
   s.ioctl(IOMMU_OPTION, { option_id, op, __reserved: s.zero(), object_id, val64 });
 }
 
-function vfioIoas(s: Session): void {
-  const op = s.random.below(4);
-  s.ioctl(IOMMU_VFIO_IOAS, { ioas_id: s.id('ioas'), op, __reserved: s.zero() });
-}
-
 function changeProcess(s: Session): void {
   s.ioctl(IOMMU_IOAS_CHANGE_PROCESS, { __reserved: s.zero() });
 }
@@ -229,7 +223,6 @@ export const addressSpaceSteps: readonly Weighted[] = [
   [8, iovaRanges],
   [3, addReserved],
   [4, option],
-  [3, vfioIoas],
   [2, changeProcess],
   [1, physicalAddress, 'mapping'],
 ];

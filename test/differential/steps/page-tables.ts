@@ -215,11 +215,17 @@ function markDirty(s: Session): void {
   });
 }
 
+/** Bytes enough for every bit, and for what the kernel may set behind them: up to the end of a page, or of the next one. */
+function bitmapRoom(length: bigint, page_size: bigint): number {
+  const bytes = page_size === 0n ? 0n : length / page_size / 8n;
+  const most = 0x2_1000;
+  return bytes > BigInt(most) ? most : Math.min(most, Number(bytes) + 0x3000);
+}
+
 function getDirty(s: Session): void {
   const hwpt = trackable(s);
   const { iova, length, page_size } = range(s, hwpt?.ioas);
-  // Long enough for every bit of the mock's whole aperture, so that nothing is written behind it.
-  const data = s.random.percent(96) ? s.buffer(new Uint8Array(0x2_1000)) : 0n;
+  const data = s.random.percent(96) ? s.buffer(new Uint8Array(bitmapRoom(length, page_size))) : 0n;
   s.ioctl(IOMMU_HWPT_GET_DIRTY_BITMAP, {
     hwpt_id: hwpt?.id ?? s.id('nested', 'ioas'),
     flags: s.flags(s.random.percent(40) ? 1 : 0, [], 2),

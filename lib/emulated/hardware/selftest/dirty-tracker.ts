@@ -15,7 +15,10 @@ export class MockDirtyTracker implements DirtyTracker {
   readonly #domain: SelftestPagingDomain;
   #enabled = false;
 
-  constructor(domain: SelftestPagingDomain) {
+  constructor(
+    domain: SelftestPagingDomain,
+    readonly readsWhileOff: boolean,
+  ) {
     this.#domain = domain;
   }
 

@@ -40,7 +40,7 @@ export class SelftestIommu implements Iommu {
   allocNested(_device: IommuDevice, parent: PagingDomain, flags: number, data: UserStruct): NestedDomain | number {
     if ((flags & ~IOMMU_HWPT_ALLOC_PASID) !== 0) return -ERRNO.EOPNOTSUPP;
     if (!(parent instanceof SelftestPagingDomain)) return -ERRNO.EINVAL;
-    const config = readIotlb(data);
+    const config = readIotlb(data, this.#kernel);
     if (typeof config === 'number') return config;
     return this.#kernel.allocates() ? new SelftestNestedDomain(parent, undefined, config.iotlb) : -ERRNO.ENOMEM;
   }

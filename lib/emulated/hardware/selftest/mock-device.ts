@@ -11,6 +11,8 @@ import { iommu_test_numbers, iommu_viommu_event_selftest, mock_flags_device, moc
 import type { SelftestViommu } from './viommu.js';
 
 const FLAGS = mock_flags_device.values;
+/** MOCK_FLAGS_DEVICE_HUGE_IOVA: a mock of Linux 6.12 has large pages on demand; PASIDs it has none. */
+export const HUGE_IOVA = 1 << 1;
 const NUMBERS = iommu_test_numbers.values;
 const EVENT = iommu_viommu_event_selftest;
 
@@ -61,6 +63,10 @@ export class MockDevice implements Endpoint {
     this.group.add(this);
   }
 
+  /** On Linux 6.12: its page tables have large pages (HUGE_IOVA), which later all of them have. */
+  get largePages(): boolean {
+    return (this.#flags & HUGE_IOVA) !== 0;
+  }
   get tracksDirty(): boolean {
     return (this.#flags & FLAGS.MOCK_FLAGS_DEVICE_NO_DIRTY) === 0;
   }

@@ -2,6 +2,7 @@
 // (iommufd/selftest.c).
 import { ERRNO } from '../../../uapi/errno.js';
 import { type Domain, type IommuDevice, NestedDomain } from '../../kernel/driver.js';
+import type { Kernel } from '../../kernel/kernel.js';
 import type { UserArray, UserStruct } from '../../kernel/user-data.js';
 import { type MockDomain, mockOf } from './mock-device.js';
 import type { SelftestPagingDomain } from './paging-domain.js';
@@ -66,9 +67,11 @@ export class SelftestNestedDomain extends NestedDomain implements MockDomain {
 }
 
 /** Reads the driver data of a nested page table: what its IOTLB holds at first. */
-export function readIotlb(data: UserStruct): { iotlb: number } | number {
+export function readIotlb(data: UserStruct, { linux }: Kernel): { iotlb: number } | number {
   if (data.type !== NUMBERS.IOMMU_HWPT_DATA_SELFTEST) return -ERRNO.EOPNOTSUPP;
   const bytes = new Uint8Array(iommu_hwpt_selftest.size);
-  const copied = data.copyIn(data.type, iommu_hwpt_selftest.end('iotlb'), bytes);
+  // All that Linux 6.12 knows.
+  const known = linux === '6.12' ? iommu_hwpt_selftest.end('iotlb') : bytes.length;
+  const copied = data.copyIn(data.type, iommu_hwpt_selftest.end('iotlb'), bytes.subarray(0, known));
   return copied < 0 ? copied : iommu_hwpt_selftest.decode(new DataView(bytes.buffer), 0);
 }

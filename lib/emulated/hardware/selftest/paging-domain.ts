@@ -2,11 +2,12 @@
 import { ERRNO } from '../../../uapi/errno.js';
 import { iommufd_hwpt_alloc_flags } from '../../../uapi/iommufd-constants.js';
 import { type Domain, type IommuDevice, PagingDomain } from '../../kernel/driver.js';
+import { IoPagetable } from '../../kernel/io-pagetable.js';
 import type { Kernel } from '../../kernel/kernel.js';
 import type { UserStruct } from '../../kernel/user-data.js';
 import { PAGE_SIZE } from '../../memory/backing.js';
 import { MockDirtyTracker } from './dirty-tracker.js';
-import { type MockDomain, mockOf } from './mock-device.js';
+import { type MockDevice, type MockDomain, mockOf } from './mock-device.js';
 import { iommu_hwpt_selftest, iommu_test_numbers, mock_iommu, mock_iommupt } from './uapi.js';
 
 const MOCK = mock_iommu.values;
@@ -22,10 +23,11 @@ interface Format {
   readonly pageSizes: bigint;
   readonly aperture: { readonly start: bigint; readonly last: bigint };
 }
+const DEFAULT_APERTURE = { start: BigInt(MOCK.MOCK_APERTURE_START), last: BigInt(MOCK.MOCK_APERTURE_LAST) };
 const FORMATS: { readonly [type: number]: Format } = {
   [TYPES.MOCK_IOMMUPT_DEFAULT]: {
     pageSizes: ALL_SIZES,
-    aperture: { start: BigInt(MOCK.MOCK_APERTURE_START), last: BigInt(MOCK.MOCK_APERTURE_LAST) },
+    aperture: DEFAULT_APERTURE,
   },
   // iommufd takes no page table without the pages of the system.
   [TYPES.MOCK_IOMMUPT_HUGE]: {
@@ -43,11 +45,12 @@ export class SelftestPagingDomain extends PagingDomain implements MockDomain {
   constructor(
     format: Format,
     readonly tracksDirty: boolean,
+    readsWhileOff: boolean,
   ) {
     super();
     this.pageSizes = format.pageSizes;
     this.aperture = format.aperture;
-    this.dirty = tracksDirty ? new MockDirtyTracker(this) : undefined;
+    this.dirty = tracksDirty ? new MockDirtyTracker(this, readsWhileOff) : undefined;
   }
 
   get table(): this {
@@ -66,6 +69,7 @@ export class SelftestPagingDomain extends PagingDomain implements MockDomain {
     const { translation } = this;
     if (translation === undefined || iova >= ADDRESSES) return -1;
     const page = Math.floor(iova / PAGE_SIZE);
+    if (translation instanceof IoPagetable) return translation.translateAny(page, iova % PAGE_SIZE);
     const readable = translation.translate(page, iova % PAGE_SIZE, false);
     return readable >= 0 ? readable : translation.translate(page, iova % PAGE_SIZE, true);
   }
@@ -92,11 +96,23 @@ export function allocPagingDomain(
   // Linux 6.12 has one format, and takes no data.
   if (data !== undefined && kernel.linux === '6.12') return -ERRNO.EOPNOTSUPP;
   if ((flags & ~KNOWN_FLAGS) !== 0 || (tracksDirty && !mockOf(device).tracksDirty)) return -ERRNO.EOPNOTSUPP;
+  if (kernel.linux === '6.12') return allocOldDomain(kernel, mockOf(device), tracksDirty);
   const type = data === undefined ? TYPES.MOCK_IOMMUPT_DEFAULT : readType(data);
   if (type < 0) return type;
   if (!kernel.allocates()) return -ERRNO.ENOMEM;
   const format = FORMATS[type];
-  return format === undefined ? -ERRNO.EOPNOTSUPP : new SelftestPagingDomain(format, tracksDirty);
+  return format === undefined ? -ERRNO.EOPNOTSUPP : new SelftestPagingDomain(format, tracksDirty, true);
+}
+
+/** Linux 6.12 has pages of one size, and large ones only for devices that ask for them. */
+function allocOldDomain(
+  kernel: Kernel,
+  { largePages }: MockDevice,
+  tracksDirty: boolean,
+): SelftestPagingDomain | number {
+  if (!kernel.allocates()) return -ERRNO.ENOMEM;
+  const pageSizes = BigInt(MOCK.MOCK_PAGE_SIZE | (largePages ? MOCK.MOCK_HUGE_PAGE_SIZE : 0));
+  return new SelftestPagingDomain({ pageSizes, aperture: DEFAULT_APERTURE }, tracksDirty, false);
 }
 
 function readType(data: UserStruct): number {

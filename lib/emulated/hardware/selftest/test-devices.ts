@@ -5,7 +5,7 @@ import { bindDevice, type IommufdDevice } from '../../kernel/device.js';
 import { NO_PASID } from '../../kernel/iommu-group.js';
 import { IommufdObject } from '../../kernel/object-table.js';
 import type { SelftestMachine } from './machine.js';
-import type { MockDevice } from './mock-device.js';
+import { HUGE_IOVA, type MockDevice } from './mock-device.js';
 import {
   iommu_test_cmd,
   iommu_test_op,
@@ -17,8 +17,6 @@ import {
 
 const { IOMMU_TEST_OP_MOCK_DOMAIN_FLAGS: WITH_FLAGS } = iommu_test_op.values;
 const FLAGS = mock_flags_device.values;
-/** MOCK_FLAGS_DEVICE_HUGE_IOVA: a mock of Linux 6.12 has large pages on demand; PASIDs it has none. */
-const HUGE_IOVA = 1 << 1;
 const AT = test_mock_domain_flags.at;
 
 /** Stands for a mock device and its attachment; destroying it takes both away. */

@@ -90,7 +90,7 @@ export class SelftestViommu implements ViommuDriver {
 
   allocNested(flags: number, data: UserStruct): NestedDomain | number {
     if ((flags & ~IOMMU_HWPT_ALLOC_PASID) !== 0) return -ERRNO.EOPNOTSUPP;
-    const config = readIotlb(data);
+    const config = readIotlb(data, this.#kernel);
     if (typeof config === 'number') return config;
     return this.#kernel.allocates() ? new SelftestNestedDomain(this.parent, this, config.iotlb) : -ERRNO.ENOMEM;
   }

@@ -15,6 +15,7 @@ const LAST_PAGE = 2 ** 52 - 1;
 
 export class DirtyTable extends Stage1Table implements DirtyTracker {
   readonly enabled = true;
+  readonly readsWhileOff = true;
   /** Pages of 4 KiB; an entry is dirty where one of its pages is. */
   readonly #dirty = new DirtyPages();
   /** Whether anything was ever read: before that, all that is writable is dirty. */

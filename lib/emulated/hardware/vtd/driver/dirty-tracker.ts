@@ -11,7 +11,10 @@ export class VtdDirtyTracker implements DirtyTracker {
   readonly #domain: VtdPagingDomain;
   #enabled = false;
 
-  constructor(domain: VtdPagingDomain) {
+  constructor(
+    domain: VtdPagingDomain,
+    readonly readsWhileOff: boolean,
+  ) {
     this.#domain = domain;
   }
 

@@ -51,7 +51,7 @@ export class VtdPagingDomain extends PagingDomain implements VtdDomain, HostTabl
     this.aperture = this.isFirstStage ? FIRST_STAGE : SECOND_STAGE;
     this.nestParent = (flags & NEST_PARENT) !== 0;
     this.needsWritable = this.nestParent;
-    this.dirty = (flags & TRACK_DIRTY) === 0 ? undefined : new VtdDirtyTracker(this);
+    this.dirty = (flags & TRACK_DIRTY) === 0 ? undefined : new VtdDirtyTracker(this, kernel.linux !== '6.12');
   }
 
   attach(device: IommuDevice, old: Domain): number {
@@ -104,7 +104,8 @@ export function allocPagingDomain(
   forget: () => void,
 ): VtdPagingDomain | number {
   if (data !== undefined) return -ERRNO.EOPNOTSUPP;
-  const isFirstStage = (flags & ~PASID) === 0;
+  // Linux 6.12 gives user space the second stage always.
+  const isFirstStage = (flags & ~PASID) === 0 && kernel.linux !== '6.12';
   if (!isFirstStage) {
     if ((flags & ~(NEST_PARENT | TRACK_DIRTY | PASID)) !== 0) return -ERRNO.EOPNOTSUPP;
     if ((flags & TRACK_DIRTY) !== 0 && !iommu.tracksDirty) return -ERRNO.EOPNOTSUPP;

@@ -1,0 +1,54 @@
+// What a program that looks for a device finds in /dev and sysfs, by any call that looks at paths.
+#include "program.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+
+#define DEVICE "/sys/bus/pci/devices/0000:01:00.0"
+
+static void nodes(void) {
+  struct stat status;
+  CHECK(stat("/dev/iommu", &status) == 0 && S_ISCHR(status.st_mode) && major(status.st_rdev) == 10);
+  CHECK(lstat("/dev/vfio/devices/vfio0", &status) == 0 && S_ISCHR(status.st_mode));
+  const dev_t number = status.st_rdev;
+  REFUSED(ENOENT, stat("/dev/vfio/devices/vfio1", &status));
+  struct statx extended;
+  CHECK(statx(AT_FDCWD, "/dev/vfio/devices/vfio0", 0, STATX_ALL, &extended) == 0 && S_ISCHR(extended.stx_mode));
+  CHECK(syscall(SYS_statx, AT_FDCWD, "/dev/iommu", 0, STATX_ALL, &extended) == 0 && extended.stx_rdev_major == 10);
+  CHECK(fstatat(AT_FDCWD, "/dev/iommu", &status, 0) == 0 && S_ISCHR(status.st_mode));
+  CHECK(access("/dev/iommu", R_OK | W_OK) == 0);
+  REFUSED(ENOENT, access("/dev/iommufd", R_OK));
+  char text[32] = "", expected[32];
+  FILE *file = fopen(DEVICE "/vfio-dev/vfio0/dev", "r");
+  CHECK(file != NULL && fgets(text, sizeof(text), file) != NULL && fclose(file) == 0);
+  snprintf(expected, sizeof(expected), "%u:%u\n", major(number), minor(number));
+  CHECK(strcmp(text, expected) == 0);
+}
+
+static void sysfs(void) {
+  char text[PATH_MAX] = "";
+  const int fd = open(DEVICE "/vendor", O_RDONLY);
+  CHECK(fd >= 0 && read(fd, text, sizeof(text)) == 7 && memcmp(text, "0x1234\n", 7) == 0 && close(fd) == 0);
+  const ssize_t length = readlink(DEVICE "/driver", text, sizeof(text));
+  CHECK(length > 9 && memcmp(text + length - 9, "/vfio-pci", 9) == 0);
+  CHECK(realpath(DEVICE "/vendor", text) == text && strcmp(text, DEVICE "/vendor") == 0);
+  DIR *folder = opendir("/sys/bus/pci/devices");
+  CHECK(folder != NULL);
+  int found = 0;
+  for (const struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
+    found += entry->d_name[0] == '.' ? 0 : strcmp(entry->d_name, "0000:01:00.0") == 0 ? 1 : 100;
+  }
+  CHECK(found == 1 && closedir(folder) == 0);
+  // All else is the real machine's.
+  CHECK(access("/sys/kernel", X_OK) == 0 && access("/sys/devices/system/cpu", X_OK) == 0);
+}
+
+int main(void) {
+  nodes();
+  sysfs();
+  puts("found");
+  return 0;
+}
