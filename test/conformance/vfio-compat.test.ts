@@ -17,7 +17,8 @@ import {
   vfio_extension,
 } from '../../lib/uapi/index.js';
 import { IOVA, translation, U64_MAX } from '../rig/address-space.js';
-import { conformance, PAGE } from '../rig/suite.js';
+import { pinnedPages } from '../rig/pinned-pages.js';
+import { conformance, PAGE, refused } from '../rig/suite.js';
 import { askNumber as ask, compatIoas, mapDma as map, unmapDma as unmap } from '../rig/vfio-compat.js';
 
 const MODELS = vfio_extension.values;
@@ -134,16 +135,27 @@ conformance('vfio-compat', (test) => {
   });
 
   test('map-flags', 'a mapping needs no rights; unknown flags are EINVAL', (t) => {
-    const ioas = compatIoas(t);
-    const ram = t.memory();
-    const vaddr = ram.address;
-    const hwpt = ioas.allocHwpt(t.mockDevice().device);
+    compatIoas(t);
+    const vaddr = t.memory().address;
     for (const flags of [MAP_VADDR, MAP_VADDR | RW, 8, 0x8000_0000]) assert.equal(map(t, { vaddr, flags }), 'EINVAL');
     for (const flags of [0, READ, WRITE]) {
       assert.equal(map(t, { vaddr, flags }), 'ok');
-      assert.equal(translation(t, hwpt, IOVA, ram), 'ok');
       assert.deepEqual(unmap(t, IOVA, SIZE), ['ok', SIZE]);
     }
+  });
+
+  // On Linux it is a WARNING besides, which the lane takes for a defect.
+  test('map-no-rights', 'page tables take no mapping without rights', { needs: 'emulated' }, (t) => {
+    const ioas = compatIoas(t);
+    const ram = t.memory();
+    const { device } = t.mockDevice();
+    assert.equal(map(t, { vaddr: ram.address, flags: 0 }), 'ok');
+    refused('EINVAL', () => ioas.allocHwpt(device));
+    assert.deepEqual(unmap(t, IOVA, SIZE), ['ok', SIZE]);
+    ioas.allocHwpt(device);
+    assert.equal(map(t, { vaddr: ram.address, flags: 0 }), 'EINVAL');
+    assert.equal(map(t, { vaddr: 0x1000n, flags: 0 }), 'EFAULT');
+    assert.deepEqual(pinnedPages(t, ram, 1), new Array(16).fill(0));
   });
 
   test('map-sizes', 'no bytes, too many, and ends beyond 64 bits', (t) => {
@@ -181,7 +193,7 @@ conformance('vfio-compat', (test) => {
       assert.equal(t.ioctlSized(VFIO_IOMMU_UNMAP_DMA, range, { size: Math.min(size, 23) }).code, 'EINVAL');
     }
     assert.equal(t.ioctlSized(VFIO_IOMMU_MAP_DMA, mapping, { size: 40, tail }).code, 'ok');
-    assert.equal(t.ioctlSized(VFIO_IOMMU_UNMAP_DMA, range, { size: 0xffff_ffff, tail }).code, 'ok');
+    assert.equal(t.ioctlSized(VFIO_IOMMU_UNMAP_DMA, range, { size: 32, tail }).code, 'ok');
   });
 
   test('unmap', 'ranges that hold nothing are fine, and those that cut a mapping ENOENT', (t) => {
