@@ -57,7 +57,7 @@ export class AreaMap implements Translation {
     return slot;
   }
   /** Makes two areas of one; the second starts at an IOVA within it, and at this byte of its pages. */
-  protected splitArea(slot: number, start: bigint, byte: bigint): void {
+  splitArea(slot: number, start: bigint, byte: bigint): void {
     const { areaTable } = this;
     const second = areaTable.take();
     areaTable.startPage[second] = Number(start / PAGE);
