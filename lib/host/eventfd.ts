@@ -65,10 +65,14 @@ export class Eventfd {
     const { fd } = this.#reader;
     const { seam } = this.#source;
     const mark = seam.arena.mark();
-    const at = seam.arena.take(COUNTER_SIZE);
-    seam.arena.view.setBigUint64(at, more, true);
-    const result = seam.write(fd, at, COUNTER_SIZE);
-    seam.arena.release(mark);
+    let result: number;
+    try {
+      const at = seam.arena.take(COUNTER_SIZE);
+      seam.arena.view.setBigUint64(at, more, true);
+      result = seam.write(fd, at, COUNTER_SIZE);
+    } finally {
+      seam.arena.release(mark);
+    }
     if (result < 0) throw new IommufdError('write', result, { fd, count: more }, 'an eventfd counts up to 2^64 - 2');
   }
 

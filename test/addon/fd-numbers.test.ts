@@ -1,7 +1,9 @@
 // Numbers of fds that were closed behind the addon's back, or by itself, and are another file's by now: nothing that was
 // remembered of the first may touch the second.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { closeSync, fstatSync, openSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
 import {
   collectGarbage,
   countLeft,
@@ -9,11 +11,13 @@ import {
   findMapping,
   type Left,
   listFds,
+  listMappings,
   native,
   nextTurn,
   page,
   patience,
   waitFor,
+  workerScript,
 } from './support.js';
 
 const TCGETS = 0x5401;
@@ -131,7 +135,9 @@ describe('addon: fd numbers that are used again', function () {
   });
 });
 
-describe('addon: addresses that are given back', () => {
+describe('addon: addresses that are given back', function () {
+  this.timeout(patience);
+
   it('are given back with the pages that guard them', () => {
     const block = native.allocateBlock(2 * page);
     const address = native.regionAddress(block);
@@ -139,5 +145,18 @@ describe('addon: addresses that are given back', () => {
     for (const guard of guards) assert.equal(findMapping(guard)?.permissions, '---p');
     native.freeRegion(block);
     for (const guard of guards) assert.notEqual(findMapping(guard)?.permissions, '---p');
+  });
+
+  it('are given back with the worker that had them', async () => {
+    const arenas = () => listMappings().filter(({ start, end }) => end - start === 256n * 1024n).length;
+    const live = async () => {
+      const worker = new Worker(workerScript('native.arena(); native.allocateBlock(4096);'), { eval: true });
+      await once(worker, 'exit');
+    };
+    await live();
+    const before = arenas();
+    for (let count = 0; count < 10; count++) await live();
+    // Stacks of threads and the engine's own may be as large.
+    assert(arenas() - before < 5, `${before}, and ${arenas()} afterwards`);
   });
 });

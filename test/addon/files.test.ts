@@ -205,4 +205,20 @@ describe('addon: files', function () {
     assert.equal(findMapping(address - 1n)?.permissions, '---p');
     assert.equal(findMapping(address + BigInt(buffer.byteLength))?.permissions, '---p');
   });
+
+  it('takes the numbers of a prepared ioctl from the arena, and none that lie outside it', () => {
+    const fd = native.createEventfd(0);
+    const prepared = new DataView(bytes.buffer, bytes.length - 16, 16);
+    prepared.setInt32(0, fd, true);
+    prepared.setUint32(4, TCGETS, true);
+    for (const at of [0, 8, bytes.length - 24]) {
+      prepared.setUint32(8, at, true);
+      assert.equal(native.ioctlPrepared(), errno.ENOTTY);
+    }
+    for (const at of [bytes.length - 16, bytes.length - 8, bytes.length, 2 ** 31, 2 ** 32 - 1]) {
+      prepared.setUint32(8, at, true);
+      assert.throws(() => native.ioctlPrepared(), { name: 'RangeError', code: 'ERR_OUT_OF_RANGE', message: /"at"/ });
+    }
+    native.close(fd);
+  });
 });
