@@ -6,6 +6,8 @@ import { constants, tmpdir } from 'node:os';
 import path from 'node:path';
 import { makeMachine } from '../emulated/host-options.js';
 import type { Machine } from '../emulated/machine.js';
+import { PAGE_SIZE } from '../emulated/memory/backing.js';
+import { loadNative } from '../host/native.js';
 import { SHIM, shimEnvironment } from '../run/environment.js';
 import { RunServer } from '../run/server.js';
 import { type RunTask, readRunArguments } from './run-arguments.js';
@@ -59,6 +61,13 @@ export async function run(argv: readonly string[]): Promise<number> {
   if (!existsSync(SHIM)) {
     tell(
       `${SHIM} is missing: it is built with the addon, by a C compiler on Linux; build/addon-build.log says why not`,
+    );
+    return 1;
+  }
+  const { pageSize } = loadNative();
+  if (pageSize !== PAGE_SIZE) {
+    tell(
+      `the emulated machine has pages of ${PAGE_SIZE} bytes, and this one of ${pageSize}: its programs cannot share memory`,
     );
     return 1;
   }

@@ -58,14 +58,8 @@ conformance('misuse', (test) => {
     const { parent, device } = makeGuest(t);
     const call = (options: never) => parent.allocViommu(device, options);
     assertMisuse('options', BAD_OBJECT, call);
-    assertMisuse(
-      'type',
-      [
-        [undefined, WRONG_TYPE],
-        [{}, WRONG_TYPE],
-      ],
-      call,
-    );
+    assertMisuse('options', [[undefined, WRONG_TYPE]], call);
+    assertMisuse('type', [[{}, WRONG_TYPE]], call);
     assertUnknown('tpye', call, { type: VIOMMU_TYPE });
     assertMisuse('type', BAD_KIND, (type) => parent.allocViommu(device, { type }));
     assertMisuse('data', BAD_BYTES, (data) => parent.allocViommu(device, { type: VIOMMU_TYPE, data }));
@@ -110,14 +104,8 @@ conformance('misuse', (test) => {
     const call = (options: never) => viommu.allocVdevice(device, options);
     assertMisuse('options', BAD_OBJECT, call);
     assertUnknown('virtID', call);
-    assertMisuse(
-      'virtId',
-      [
-        [undefined, WRONG_TYPE],
-        [{}, WRONG_TYPE],
-      ],
-      call,
-    );
+    assertMisuse('options', [[undefined, WRONG_TYPE]], call);
+    assertMisuse('virtId', [[{}, WRONG_TYPE]], call);
     assertMisuse('virtId', BAD_U64, (virtId) => viommu.allocVdevice(device, { virtId }));
   });
 
@@ -127,14 +115,8 @@ conformance('misuse', (test) => {
     const call = (options: never) => viommu.allocVeventq(options);
     assertMisuse('options', BAD_OBJECT, call);
     assertUnknown('dpeth', call, good);
-    assertMisuse(
-      'depth',
-      [
-        [undefined, WRONG_TYPE],
-        [{ type: VEVENTQ_TYPE }, WRONG_TYPE],
-      ],
-      call,
-    );
+    assertMisuse('options', [[undefined, WRONG_TYPE]], call);
+    assertMisuse('depth', [[{ type: VEVENTQ_TYPE }, WRONG_TYPE]], call);
     assertMisuse('depth', [...BAD_U32, [0, OUT_OF_RANGE]], (depth) => viommu.allocVeventq({ ...good, depth }));
     assertMisuse('type', BAD_KIND, (type) => viommu.allocVeventq({ ...good, type }));
     const sizes = [...BAD_U32, [0, OUT_OF_RANGE], [65536, OUT_OF_RANGE]] as const;
@@ -149,14 +131,8 @@ conformance('misuse', (test) => {
     assertMisuse('options', BAD_OBJECT, call);
     assertUnknown('addr', call, good);
     assertUnknown('Index', call, good);
-    assertMisuse(
-      'index',
-      [
-        [undefined, WRONG_TYPE],
-        [{ ...good, index: undefined }, WRONG_TYPE],
-      ],
-      call,
-    );
+    assertMisuse('options', [[undefined, WRONG_TYPE]], call);
+    assertMisuse('index', [[{ ...good, index: undefined }, WRONG_TYPE]], call);
     assertMisuse('index', BAD_U32, (index) => viommu.allocHwQueue({ ...good, index }));
     assertMisuse('iova', [[{ ...good, iova: undefined }, WRONG_TYPE]], call);
     assertMisuse('iova', BAD_U64, (iova) => viommu.allocHwQueue({ ...good, iova }));

@@ -1,13 +1,10 @@
 // The calls of VFIO's containers on /dev/iommu: VFIO_GET_API_VERSION, VFIO_CHECK_EXTENSION, VFIO_SET_IOMMU, and
-// VFIO_IOMMU_MAP_DMA and VFIO_IOMMU_UNMAP_DMA. What VFIO_IOMMU_GET_INFO tells is in vfio-compat-info.test.ts.
+// VFIO_IOMMU_MAP_DMA and VFIO_IOMMU_UNMAP_DMA. What VFIO_IOMMU_GET_INFO tells is in vfio-compat-info.test.ts, and unmapping parts
+// in vfio-compat-cut.test.ts.
 import assert from 'node:assert/strict';
-import type { Ioas } from '../../lib/index.js';
 import {
   errnoName,
-  IOMMU_IOAS_COPY,
-  IOMMU_IOAS_UNMAP,
   IOMMU_OPTION,
-  type Ioctl,
   iommufd_option,
   VFIO_CHECK_EXTENSION,
   VFIO_GET_API_VERSION,
@@ -19,10 +16,10 @@ import {
   vfio_dma_unmap_flags,
   vfio_extension,
 } from '../../lib/uapi/index.js';
-import { FIXED, IOVA, READABLE, translation, U64_MAX, WRITEABLE } from '../rig/address-space.js';
+import { IOVA, translation, U64_MAX } from '../rig/address-space.js';
 import { pinnedPages } from '../rig/pinned-pages.js';
-import { type Bench, conformance, PAGE } from '../rig/suite.js';
-import { compatIoas } from '../rig/vfio-compat.js';
+import { conformance, PAGE, refused } from '../rig/suite.js';
+import { askNumber as ask, compatIoas, mapDma as map, unmapDma as unmap } from '../rig/vfio-compat.js';
 
 const MODELS = vfio_extension.values;
 const { VFIO_DMA_MAP_FLAG_READ: READ, VFIO_DMA_MAP_FLAG_WRITE: WRITE } = vfio_dma_map_flags.values;
@@ -32,34 +29,6 @@ const RW = READ | WRITE;
 /** VFIO_IOMMU_DIRTY_PAGES, which /dev/iommu never had. */
 const DIRTY_PAGES = 0x3b75;
 const SIZE = 16n * PAGE;
-
-/** A call whose argument is a number: what it answers, or the errno's name. */
-function ask(t: Bench, { request }: Ioctl, value: number): number | string {
-  const result = t.rig.seam.ioctlValue(t.iommufd.fd, request, value);
-  return result < 0 ? errnoName(result) : result;
-}
-
-interface Mapping {
-  readonly vaddr: bigint;
-  readonly iova?: bigint;
-  readonly size?: bigint;
-  readonly flags?: number;
-}
-function map(t: Bench, { vaddr, iova = IOVA, size = SIZE, flags = RW }: Mapping): string {
-  return t.ioctl(VFIO_IOMMU_MAP_DMA, { vaddr, iova, size, flags }).code;
-}
-/** What it answers, and how many bytes it says were unmapped. */
-function unmap(t: Bench, iova: bigint, size: bigint, flags = 0): readonly [string, bigint] {
-  const { code, out } = t.ioctl(VFIO_IOMMU_UNMAP_DMA, { iova, size, flags });
-  return [code, out.size];
-}
-
-/** An IOAS for these calls that cuts mappings, as the first version did. */
-function cuttingIoas(t: Bench): Ioas {
-  const ioas = compatIoas(t);
-  assert.equal(ask(t, VFIO_SET_IOMMU, MODELS.VFIO_TYPE1_IOMMU), 0);
-  return ioas;
-}
 
 conformance('vfio-compat', (test) => {
   test('version', 'the version is 0', (t) => {
@@ -166,16 +135,27 @@ conformance('vfio-compat', (test) => {
   });
 
   test('map-flags', 'a mapping needs no rights; unknown flags are EINVAL', (t) => {
-    const ioas = compatIoas(t);
-    const ram = t.memory();
-    const vaddr = ram.address;
-    const hwpt = ioas.allocHwpt(t.mockDevice().device);
+    compatIoas(t);
+    const vaddr = t.memory().address;
     for (const flags of [MAP_VADDR, MAP_VADDR | RW, 8, 0x8000_0000]) assert.equal(map(t, { vaddr, flags }), 'EINVAL');
     for (const flags of [0, READ, WRITE]) {
       assert.equal(map(t, { vaddr, flags }), 'ok');
-      assert.equal(translation(t, hwpt, IOVA, ram), 'ok');
       assert.deepEqual(unmap(t, IOVA, SIZE), ['ok', SIZE]);
     }
+  });
+
+  // On Linux it is a WARNING besides, which the lane takes for a defect.
+  test('map-no-rights', 'page tables take no mapping without rights', { needs: 'emulated' }, (t) => {
+    const ioas = compatIoas(t);
+    const ram = t.memory();
+    const { device } = t.mockDevice();
+    assert.equal(map(t, { vaddr: ram.address, flags: 0 }), 'ok');
+    refused('EINVAL', () => ioas.allocHwpt(device));
+    assert.deepEqual(unmap(t, IOVA, SIZE), ['ok', SIZE]);
+    ioas.allocHwpt(device);
+    assert.equal(map(t, { vaddr: ram.address, flags: 0 }), 'EINVAL');
+    assert.equal(map(t, { vaddr: 0x1000n, flags: 0 }), 'EFAULT');
+    assert.deepEqual(pinnedPages(t, ram, 1), new Array(16).fill(0));
   });
 
   test('map-sizes', 'no bytes, too many, and ends beyond 64 bits', (t) => {
@@ -213,7 +193,7 @@ conformance('vfio-compat', (test) => {
       assert.equal(t.ioctlSized(VFIO_IOMMU_UNMAP_DMA, range, { size: Math.min(size, 23) }).code, 'EINVAL');
     }
     assert.equal(t.ioctlSized(VFIO_IOMMU_MAP_DMA, mapping, { size: 40, tail }).code, 'ok');
-    assert.equal(t.ioctlSized(VFIO_IOMMU_UNMAP_DMA, range, { size: 0xffff_ffff, tail }).code, 'ok');
+    assert.equal(t.ioctlSized(VFIO_IOMMU_UNMAP_DMA, range, { size: 32, tail }).code, 'ok');
   });
 
   test('unmap', 'ranges that hold nothing are fine, and those that cut a mapping ENOENT', (t) => {
@@ -251,72 +231,5 @@ conformance('vfio-compat', (test) => {
     for (const flags of [UNMAP.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, UNMAP.VFIO_DMA_UNMAP_FLAG_VADDR, 8]) {
       assert.deepEqual(unmap(t, IOVA, SIZE, flags), ['EINVAL', SIZE]);
     }
-  });
-
-  test('cut', 'with the first model a range may begin and end within mappings', (t) => {
-    const ioas = cuttingIoas(t);
-    const hwpt = ioas.allocHwpt(t.mockDevice().device);
-    const ram = t.memory(SIZE);
-    assert.equal(map(t, { vaddr: ram.address }), 'ok');
-    assert.deepEqual(unmap(t, IOVA + 4n * PAGE, 2n * PAGE), ['ok', 2n * PAGE]);
-    const there = [0, 1, 2, 3, 4, 5, 6, 15].map((i) => translation(t, hwpt, IOVA + BigInt(i) * PAGE, ram, i * 4096));
-    assert.deepEqual(there, ['ok', 'ok', 'ok', 'ok', 'EINVAL', 'EINVAL', 'ok', 'ok']);
-    assert.deepEqual(pinnedPages(t, ram, 2), [1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
-    assert.deepEqual(unmap(t, IOVA + PAGE, 4n * PAGE), ['ok', 3n * PAGE]);
-    assert.deepEqual(unmap(t, 0n, 0n, UNMAP.VFIO_DMA_UNMAP_FLAG_ALL), ['ok', 11n * PAGE]);
-    assert.deepEqual(pinnedPages(t, ram, 2), new Array(16).fill(0));
-  });
-
-  test('cut-before', 'a mapping that was cut is filled into page tables that come later', (t) => {
-    const ioas = cuttingIoas(t);
-    const ram = t.memory(SIZE);
-    assert.equal(map(t, { vaddr: ram.address }), 'ok');
-    assert.deepEqual(unmap(t, IOVA + PAGE, PAGE), ['ok', PAGE]);
-    const hwpt = ioas.allocHwpt(t.mockDevice().device);
-    assert.equal(translation(t, hwpt, IOVA, ram), 'ok');
-    assert.equal(translation(t, hwpt, IOVA + 2n * PAGE, ram, 8192, 14 * 4096), 'ok');
-    assert.equal(translation(t, hwpt, IOVA + PAGE, ram, 4096), 'EINVAL');
-  });
-
-  test('cut-then-map', 'what is mapped afterwards is nothing to what is left of a mapping', (t) => {
-    const ioas = cuttingIoas(t);
-    const hwpt = ioas.allocHwpt(t.mockDevice().device);
-    const [ram, more] = [t.memory(SIZE), t.memory(SIZE)];
-    assert.equal(map(t, { vaddr: ram.address }), 'ok');
-    assert.deepEqual(unmap(t, IOVA, 3n * PAGE), ['ok', 3n * PAGE]);
-    assert.equal(map(t, { vaddr: more.address, iova: IOVA + SIZE }), 'ok');
-    assert.equal(translation(t, hwpt, IOVA + 3n * PAGE, ram, 3 * 4096, 13 * 4096), 'ok');
-    assert.deepEqual(unmap(t, IOVA + 3n * PAGE, 13n * PAGE), ['ok', 13n * PAGE]);
-    assert.equal(map(t, { vaddr: ram.address }), 'ok');
-    assert.equal(translation(t, hwpt, IOVA + SIZE, more, 0, Number(SIZE)), 'ok');
-    assert.deepEqual(unmap(t, IOVA, 2n * SIZE), ['ok', 2n * SIZE]);
-    assert.deepEqual([...pinnedPages(t, ram, 2), ...pinnedPages(t, more, 2)], new Array(32).fill(0));
-  });
-
-  test('cut-unaligned', 'but only between pages', (t) => {
-    cuttingIoas(t);
-    assert.equal(map(t, { vaddr: t.memory(SIZE).address }), 'ok');
-    assert.deepEqual(unmap(t, IOVA, PAGE + 1n), ['EINVAL', PAGE + 1n]);
-    assert.deepEqual(unmap(t, IOVA + PAGE + 2n, PAGE), ['EINVAL', PAGE]);
-    // A range that ends with a mapping's first byte cuts nothing.
-    assert.deepEqual(unmap(t, IOVA, 1n), ['ENOENT', 0n]);
-    assert.deepEqual(unmap(t, IOVA, SIZE), ['ok', SIZE]);
-  });
-
-  test('cut-copied', 'a copy stays whole', (t) => {
-    const ioas = cuttingIoas(t);
-    const other = t.iommufd.allocIoas();
-    const ram = t.memory(SIZE);
-    ioas.allocHwpt(t.mockDevice().device);
-    const hwpt = other.allocHwpt(t.mockDevice().device);
-    assert.equal(map(t, { vaddr: ram.address }), 'ok');
-    const ids = { dst_ioas_id: other.id, src_ioas_id: ioas.id };
-    const copy = { ...ids, flags: FIXED | READABLE | WRITEABLE, length: SIZE, dst_iova: IOVA, src_iova: IOVA };
-    assert.equal(t.ioctl(IOMMU_IOAS_COPY, copy).code, 'ok');
-    assert.deepEqual(unmap(t, IOVA, 3n * PAGE), ['ok', 3n * PAGE]);
-    assert.equal(translation(t, hwpt, IOVA, ram, 0, Number(SIZE)), 'ok');
-    assert.deepEqual(unmap(t, 0n, 0n, UNMAP.VFIO_DMA_UNMAP_FLAG_ALL), ['ok', SIZE - 3n * PAGE]);
-    assert.equal(t.ioctl(IOMMU_IOAS_UNMAP, { ioas_id: other.id, iova: IOVA, length: SIZE }).code, 'ok');
-    assert.deepEqual(pinnedPages(t, ram, 2), new Array(16).fill(0));
   });
 });

@@ -1,6 +1,6 @@
 // On the real kernel: whichever allocation of an operation fails, it throws ENOMEM or works all the same, and nothing is left
 // behind. The machine is the one that IOMMUFD_MACHINE names. IOMMUFD_FAIL_NTH=all lets each allocation fail, however many
-// an operation has; without it, of those beyond the first few dozens only some.
+// an operation has; without it, of those beyond the first few dozens only some. IOMMUFD_FAIL_NTH_TELL=1 tells of each.
 import assert from 'node:assert/strict';
 import { FailNth } from '../rig/fail-nth.js';
 import { OPERATIONS } from '../rig/memory-operations.js';

@@ -13,9 +13,9 @@ const OTHERS: readonly { readonly syscall: string; readonly code: string; readon
   { syscall: 'memfd_create', code: 'ENOSPC', why: 'mm/shmem.c: no inode can be had' },
 ];
 
-export function told({ kind, call, result }: Failed): string {
-  if (typeof result !== 'number') return `${kind} in ${call}, which answered ${inspect(result, { depth: 0 })}`;
-  return `${kind} in ${call}, which answered ${result < 0 ? errnoName(result) : result}`;
+export function told({ kinds, call, result }: Failed): string {
+  if (typeof result !== 'number') return `${kinds.join()} in ${call}, which answered ${inspect(result, { depth: 0 })}`;
+  return `${kinds.join()} in ${call}, which answered ${result < 0 ? errnoName(result) : result}`;
 }
 
 function codesOf(kind: FailureKind, syscall: string): readonly string[] {
@@ -24,9 +24,10 @@ function codesOf(kind: FailureKind, syscall: string): readonly string[] {
 }
 
 /** The library's own error, with all that it says of refusals, and the code that the kernel's failure has. */
-export function checkError(what: string, { kind }: Failed, error: unknown): void {
+export function checkError(what: string, { kinds }: Failed, error: unknown): void {
   assert(error instanceof IommufdError, `${what}: ${inspect(error)}`);
-  assert(codesOf(kind, error.syscall).includes(error.code), `${what}: ${error.message}`);
+  const codes = kinds.flatMap((kind) => codesOf(kind, error.syscall));
+  assert(codes.includes(error.code), `${what}: ${error.message}`);
   assert(error.message.startsWith(`${error.syscall}: ${error.code}, `) && error.errno < 0, error.message);
 }
 

@@ -6,8 +6,8 @@ import { IOVA, SIZE, type Site } from './memory-site.js';
 
 const WATCHED = { iova: IOVA, length: SIZE } as const;
 
-function serial(site: Site): VfioDevice {
-  const nic = site.bound('serial');
+function serial(site: Site, role: 'serial' | 'migrates' = 'serial'): VfioDevice {
+  const nic = site.bound(role);
   nic.reset();
   // The sample forgets its streams when it is closed, but not its state (samples/vfio-mdev/mtty.c).
   site.later(() => nic.reset());
@@ -112,7 +112,7 @@ export const FEATURE_OPERATIONS: readonly Operation[] = [
     };
   }),
   calm('MigrationStream.precopyInfo', (site) => {
-    const stream = streamTo(site.bound('migrates'), 'pre-copy');
+    const stream = streamTo(serial(site, 'migrates'), 'pre-copy');
     return () => stream.precopyInfo();
   }),
   calm('MigrationStream.write', (site) => {

@@ -165,7 +165,7 @@ const IOASES: readonly Operation[] = [
       const ioas = site.iommufd.allocIoas();
       ioas.map(site.ram, { iova: IOVA });
       nic.attach(ioas);
-      return () => ioas.physicalAddress(IOVA, PAGE);
+      return () => ioas.physicalAddress(IOVA, PAGE).length;
     },
     MOCK,
   ),
@@ -185,7 +185,7 @@ const IOASES: readonly Operation[] = [
     'Ioas.allocHwptAsync',
     ({ ioas, device }) =>
       () =>
-        ioas.allocHwptAsync(device, { nestParent: true }),
+        ioas.allocHwptAsync(device),
   ),
 ];
 

@@ -54,10 +54,14 @@ const HWPTS: readonly Operation[] = [
     return () => bitmap.read();
   }),
   takes('HwptPaging.allocViommu', (site) => () => site.viommu(), VIOMMUS),
-  takes('HwptPaging.allocNestedHwpt', (site) => () => site.parent.allocNestedHwpt(site.device, site.nestedOptions), [
-    ...VTD,
-    ...MOCK,
-  ]),
+  takes(
+    'HwptPaging.allocNestedHwpt',
+    (site) => {
+      const { parent, device, nestedOptions } = site;
+      return () => parent.allocNestedHwpt(device, nestedOptions);
+    },
+    [...VTD, ...MOCK],
+  ),
   calm(
     'HwptNested.invalidate',
     (site) => {
@@ -71,7 +75,10 @@ const HWPTS: readonly Operation[] = [
     'HwptNested.tryInvalidate',
     (site) => {
       const nested = site.parent.allocNestedHwpt(site.device, site.nestedOptions);
-      return () => nested.tryInvalidate(MOCK_NESTED_REQUEST);
+      return () => {
+        const { refusal } = nested.tryInvalidate(MOCK_NESTED_REQUEST);
+        if (refusal !== undefined) throw refusal;
+      };
     },
     MOCK,
   ),

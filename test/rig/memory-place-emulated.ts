@@ -27,6 +27,7 @@ const NAMES: Readonly<Partial<Record<Role, string>>> = {
 
 export class EmulatedPlace implements Place {
   readonly host: EmulatedHost;
+  readonly nests = true;
 
   constructor(readonly machine: MachineName) {
     const capable = machine !== 'selftest';

@@ -14,6 +14,7 @@ import { type Role as DeviceRole, vfioRig } from './vfio-rig.js';
 
 abstract class KernelPlace implements Place {
   abstract readonly machine: MachineName;
+  abstract readonly nests: boolean;
   readonly host: Host;
   readonly rig: Rig;
   constructor() {
@@ -44,6 +45,7 @@ abstract class KernelPlace implements Place {
 /** Mock devices, and no device of VFIO but one without an IOMMU. */
 export class MockPlace extends KernelPlace {
   readonly machine = 'selftest';
+  readonly nests = true;
 
   name(role: Role): string {
     const address = role === 'no-iommu' ? this.rig.noiommuDevice() : undefined;
@@ -102,11 +104,13 @@ const ABSENT: Readonly<Partial<Record<Need, string>>> = {
   'dirty-tracking': "QEMU's Intel IOMMU does not track dirty pages",
   'page-requests': "QEMU's devices request no pages",
   events: 'the Intel IOMMU has no vIOMMUs',
+  nesting: "QEMU's Intel IOMMU does not nest",
 };
 
 /** Devices behind QEMU's Intel IOMMU. */
 export class VtdPlace extends KernelPlace {
   readonly machine = 'intel-vtd';
+  readonly nests = false;
 
   name(role: Role): string {
     const device = ROLES[role];

@@ -33,7 +33,7 @@ export type Role =
   | 'sriov';
 
 /** What not every IOMMU or device can do. */
-export type Need = 'pasids' | 'dirty-tracking' | 'page-requests' | 'events' | 'hand-over';
+export type Need = 'pasids' | 'dirty-tracking' | 'page-requests' | 'events' | 'hand-over' | 'nesting';
 
 /** The machine cannot do what an operation needs. */
 export class Lacks extends Error {
@@ -43,6 +43,8 @@ export class Lacks extends Error {
 export interface Place {
   readonly machine: MachineName;
   readonly host: Host;
+  /** Whether page tables can be parents of others. */
+  readonly nests: boolean;
   /** Throws Lacks where the machine has no such thing. */
   name(role: Role): string;
   needs(need: Need): void;

@@ -50,13 +50,18 @@ export class Site {
     this.host = place.host;
     this.iommufd = this.host.openIommufd();
     this.later(() => this.iommufd.close());
-    this.device = place.device(this);
-    this.ram = this.memory(SIZE);
-    // Its pages are there: what is let fail is the kernel's work on them.
-    this.ram.window(0, SIZE).fill(1);
-    this.ioas = this.iommufd.allocIoas();
-    this.ioas.map(this.ram, { iova: IOVA });
-    this.parent = this.ioas.allocHwpt(this.device, { nestParent: true });
+    try {
+      this.device = place.device(this);
+      this.ram = this.memory(SIZE);
+      // Its pages are there: what is let fail is the kernel's work on them.
+      this.ram.window(0, SIZE).fill(1);
+      this.ioas = this.iommufd.allocIoas();
+      this.ioas.map(this.ram, { iova: IOVA });
+      this.parent = this.ioas.allocHwpt(this.device, { nestParent: place.nests });
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   /** The machine must have this: where it has not, it says why. */
@@ -124,6 +129,7 @@ export class Site {
   }
   /** What a nested page table of this machine takes. */
   get nestedOptions(): NestedOptions {
+    this.needs('nesting');
     if (this.machine === 'selftest') return mock.nested();
     if (this.machine === 'intel-vtd') return { vtd: { pageTable: IOVA, addressWidth: 48 } };
     return { ste: BYPASS };

@@ -1,6 +1,7 @@
-// What a case asked its host and what came back, for comparison between lanes: every ioctl with its struct as the kernel
-// left it, what was read from event files, and mmaps. What differs from run to run is left out: addresses and fds, IOVAs that
-// the kernel chose to suit an address or the IOMMU, reads that found nothing, how often interrupts came, and what registers held.
+// What a made-up session (test/differential) asked its host and what came back, in few words, since it is compared after every
+// step: every ioctl with its struct as the kernel left it, what was read from event files, and mmaps. What differs from run to
+// run is left out: addresses and fds, IOVAs that the kernel chose to suit an address or the IOMMU, reads that found nothing, how
+// often interrupts came, and what registers held.
 
 import * as mock from '../../lib/emulated/hardware/selftest/uapi.js';
 import {

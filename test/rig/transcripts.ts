@@ -98,12 +98,17 @@ function howToRecord(lane: Lane, id: string): string {
   return `to record it: npm run test:${lane === 'smmuv3' ? 'smmuv3' : 'kernel'} -- --record --grep ${id}:`;
 }
 
+/** What is wrong where a case has not been recorded: told by the machine that could. */
+export function missingIn(lane: Lane, id: string): string | undefined {
+  const group = groupOf(id);
+  return committed(lane, group).has(id) ? undefined : `${fileOf(lane, group)} has no ${id}; ${howToRecord(lane, id)}`;
+}
+
 /** How a run of a case differs from what is committed; undefined where it does not, or nothing is to be compared. */
 export function differenceTo(lane: Lane, id: string, lines: readonly string[]): string | undefined {
   const file = fileOf(lane, groupOf(id));
   const expected = committed(lane, groupOf(id)).get(id);
-  if (expected === undefined) return `${file} has no ${id}; ${howToRecord(lane, id)}`;
-  if (expected.without !== undefined) return undefined;
+  if (expected === undefined || expected.without !== undefined) return undefined;
   const came = fold(lines);
   const at = came.findIndex((line, index) => line !== expected.lines[index]);
   const first = at >= 0 ? at : came.length;

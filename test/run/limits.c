@@ -24,6 +24,15 @@ static void fds(void) {
     if (i != fd && i != (int)fault.fd && i > 2) close(i);
   }
   CHECK(alloc_ioas(fd) == 3);
+  // It closes what it does not know, and there is no number left for another connection.
+  for (int i = 3; i < 1024; i++) {
+    if (i != fd && i != (int)fault.fd) close(i);
+  }
+  while ((next = dup(0)) >= 0) last = next;
+  struct ioas_alloc argument = {.size = sizeof(argument)};
+  REFUSED(EMFILE, ioctl(fd, IOAS_ALLOC, &argument));
+  CHECK(close(last) == 0);
+  CHECK(alloc_ioas(fd) == 4);
   CHECK(close((int)fault.fd) == 0 && close(fd) == 0);
 }
 

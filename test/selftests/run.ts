@@ -71,7 +71,8 @@ function buildPrograms(): string {
 
 async function runReal({ machine, programs, args }: Stage, folder: string, lane: Lane): Promise<Case[]> {
   const runs = programs.map((name) => `'${path.join(folder, name)}' ${args.join(' ')} > /run/results/${name} 2>&1\n`);
-  const command = setUp(machine) + runs.join('');
+  // Failing allocations are told on the console otherwise, hundreds of them.
+  const command = `${setUp(machine)}echo 1 > /proc/sys/kernel/printk\n${runs.join('')}`;
   const options = { ...lane, machine, checkout, command, hugePages: HUGE_PAGES };
   const { files, dmesg } = await boot({ ...options, onLine: (line) => console.error(line) }, programs);
   const [complaint] = complaints(dmesg);

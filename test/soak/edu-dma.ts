@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { Edu } from '../rig/edu.js';
 import { vfioRig } from '../rig/vfio-rig.js';
-import type { Life } from './life.js';
+import type { Life, Operation } from './life.js';
 import { PAGE, type Placed, tagAt, writeAt } from './places.js';
 
 /** A device that is attached without tables of a guest's, and what lies in its address space. */
@@ -19,8 +19,21 @@ function aPage(life: Life, { length }: Placed): number {
   return life.random.below(Number(length) / PAGE) * PAGE;
 }
 
+/** A device comes to an address space with memory: not every IOMMU nests, as what other lives begin with does. */
+export const settle: Operation = (life) => {
+  const device = life.device();
+  if (device === undefined) return;
+  const ram = life.aRam() ?? life.ram();
+  const ioas = device.iommufd.allocIoas();
+  const iova = life.world.base;
+  ioas.map(ram.memory, { iova });
+  const length = BigInt(ram.memory.size);
+  life.places.of(ioas).push({ iova, length, ram, offset: 0, readable: true, writable: true });
+  device.attach(ioas);
+};
+
 /** The mark of a page goes to another one, by the device. */
-export async function eduDma(life: Life): Promise<void> {
+export const eduDma: Operation = async (life) => {
   const found = attachedEdu(life);
   const from = found && life.random.pick(found.placed);
   const to = found && life.random.pick(found.placed.filter(({ writable }) => writable));
@@ -34,4 +47,4 @@ export async function eduDma(life: Life): Promise<void> {
   const expected = from.ram.memory.read(from.offset + source + Number(tagAt(0n)), 4);
   assert.deepEqual(written, expected, `${found.nic.name}: DMA through ${found.ioas.describe()}`);
   life.dmas++;
-}
+};

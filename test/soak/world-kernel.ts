@@ -6,7 +6,7 @@ import { kernelCensus } from '../rig/kernel-census.js';
 import { MockDevice, tryTestCmd } from '../rig/mock.js';
 import { type Rig, rig } from '../rig/rig.js';
 import { vfioRig } from '../rig/vfio-rig.js';
-import { eduDma } from './edu-dma.js';
+import { eduDma, settle } from './edu-dma.js';
 import type { Life, Operation } from './life.js';
 import { PAGE } from './places.js';
 import type { World } from './world.js';
@@ -70,7 +70,10 @@ export function vtdWorld(): World {
     ...{ machine: 'intel-vtd', host: vfioRig().host, addresses, sharedBar: 'bar0' },
     // As far as edu's 28 address bits reach.
     base: 0x400_0000n,
-    operations: [[12, 'eduDma', eduDma]],
+    operations: [
+      [12, 'settle', settle],
+      [20, 'eduDma', eduDma],
+    ],
     inspect: inspectOn(vfioRig()),
   };
 }

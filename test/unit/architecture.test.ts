@@ -35,7 +35,7 @@ const ALSO: Readonly<Record<string, readonly string[]>> = {
   'vfio/adopt.ts': ['host-object.ts'],
   'open.ts': ['node:fs'],
   'cli/iommufd.ts': ['node:child_process', 'node:fs', 'node:os', 'node:path'],
-  'cli/run.ts': ['node:child_process', 'node:fs', 'node:os', 'node:path', 'emulated', 'run'],
+  'cli/run.ts': ['node:child_process', 'node:fs', 'node:os', 'node:path', 'emulated', 'emulated/memory', 'run'],
   'cli/run-arguments.ts': ['emulated', 'emulated/hardware'],
   'run/server.ts': ['node:net', 'node:path'],
   'run/file-socket.ts': ['node:net'],

@@ -9,7 +9,7 @@ const ENOMEM = -12;
 const ENOSPC = -28;
 
 const check = (kind: FailureKind, error: unknown) => () =>
-  checkError('here', { kind, call: 'ioctl', result: ENOMEM }, error);
+  checkError('here', { kinds: [kind], call: 'ioctl', result: ENOMEM }, error);
 const refused = (syscall: string, errno: number) => new IommufdError(syscall, errno, { length: 1n });
 
 describe('answers to allocations that failed', () => {

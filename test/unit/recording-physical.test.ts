@@ -57,6 +57,12 @@ async function record(host: Host): Promise<{ transcript: string; seen: unknown[]
   return { transcript: recorded.transcript(), seen };
 }
 
+/** Without how often the program looked whether the device is done: that is a matter of time. */
+function oncePolled(transcript: string): string {
+  const lines = transcript.split('\n');
+  return lines.filter((line, at) => line !== lines[at - 1]).join('\n');
+}
+
 describe('recording physical addresses', () => {
   it('tells them as handles wherever the program writes them', async () => {
     const { transcript } = await record(machine(0, false));
@@ -67,9 +73,9 @@ describe('recording physical addresses', () => {
   });
 
   it('is the same text wherever memory lies', async () => {
-    const { transcript } = await record(machine(0, false));
-    assert.equal((await record(machine(37, false))).transcript, transcript);
-    assert.equal((await record(machine(5, true))).transcript, transcript);
+    const transcript = oncePolled((await record(machine(0, false))).transcript);
+    assert.equal(oncePolled((await record(machine(37, false))).transcript), transcript);
+    assert.equal(oncePolled((await record(machine(5, true))).transcript), transcript);
   });
 
   it('is replayed by addresses of the replay', async () => {

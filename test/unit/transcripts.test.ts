@@ -13,6 +13,7 @@ import {
   fold,
   groupOf,
   LANES,
+  missingIn,
   parseCases,
 } from '../rig/transcripts.js';
 
@@ -165,7 +166,8 @@ describe('transcripts of the suites', () => {
     assert(told.includes('came:     {"came":1}') && told.includes(`--record --grep ${id}:`));
     assert.match(differenceTo('mock', id, kept.slice(0, -1)) ?? '', /came: {5}nothing more/);
     assert.match(differenceTo('mock', id, [...kept, '{}']) ?? '', /expected: nothing more/);
-    assert.match(differenceTo('mock', 'ioas-unmap/no-such', []) ?? '', /ioas-unmap\.jsonl has no ioas-unmap\/no-such/);
+    assert.match(missingIn('mock', 'ioas-unmap/no-such') ?? '', /ioas-unmap\.jsonl has no ioas-unmap\/no-such/);
+    assert.deepEqual([missingIn('mock', id), differenceTo('mock', 'ioas-unmap/no-such', [])], [undefined, undefined]);
   });
 
   it('are of cases that are there', function () {

@@ -37,9 +37,10 @@ export function record(lane: Lane, results: readonly CaseResult[], whole: boolea
   };
   for (const result of results) {
     const id = idOf(result.title);
-    const transcript = transcriptOf(result);
-    if (transcript === undefined) console.log(`not recorded, since it failed: ${id}`);
-    else casesOf(groupOf(id)).set(id, transcript);
+    const fresh = transcriptOf(result);
+    if (fresh === undefined) console.log(`not recorded, since it failed: ${id}`);
+    const transcript = fresh ?? committed(lane, groupOf(id)).get(id);
+    if (transcript !== undefined) casesOf(groupOf(id)).set(id, transcript);
   }
   const stale = whole ? committedGroups(lane).filter((group) => !groups.has(group)) : [];
   for (const group of stale) rmSync(path.join(checkout, fileOf(lane, group)));

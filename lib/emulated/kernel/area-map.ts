@@ -8,9 +8,6 @@ import type { PageStore } from './pages.js';
 
 const PAGE = BigInt(PAGE_SIZE);
 
-/** Whatever may be done there: VFIO's old calls map without any rights, too. */
-const ANY = READ | WRITE;
-
 export interface AreaInfo {
   readonly iova: bigint;
   readonly length: bigint;
@@ -57,7 +54,7 @@ export class AreaMap implements Translation {
     return slot;
   }
   /** Makes two areas of one; the second starts at an IOVA within it, and at this byte of its pages. */
-  protected splitArea(slot: number, start: bigint, byte: bigint): void {
+  splitArea(slot: number, start: bigint, byte: bigint): void {
     const { areaTable } = this;
     const second = areaTable.take();
     areaTable.startPage[second] = Number(start / PAGE);
@@ -85,9 +82,13 @@ export class AreaMap implements Translation {
     if (!this.context.kernel.allocates()) return -ERRNO.ENOMEM;
     const { pages, firstIndex } = this.areaTable;
     const rc = this.pages.pin(pages[slot] ?? 0, firstIndex[slot] ?? 0, this.#lastIndex(slot));
-    if (rc < 0 || !this.needsWritable || this.isWritable(slot)) return rc;
+    if (rc < 0 || this.#canBeFilled(slot)) return rc;
     this.unpinArea(slot);
     return -ERRNO.EINVAL;
+  }
+  /** No page table takes a mapping without any rights, which VFIO's old calls make (generic_pt/iommu_pt.h). */
+  #canBeFilled(slot: number): boolean {
+    return this.needsWritable ? this.isWritable(slot) : (this.areaTable.rights[slot] ?? 0) !== 0;
   }
   protected isWritable(slot: number): boolean {
     return ((this.areaTable.rights[slot] ?? 0) & WRITE) !== 0;
@@ -137,12 +138,12 @@ export class AreaMap implements Translation {
   }
   /** The physical address behind an IOVA, whatever may be done there; -1 where nothing is mapped. */
   translateAny(page: number, offset: number): number {
-    return this.#translate(page, offset, ANY);
+    return this.#translate(page, offset, READ | WRITE);
   }
   #translate(page: number, offset: number, rights: number): number {
     const { areaTable } = this;
     const slot = areaTable.at(page, offset);
-    if (slot < 0 || (rights !== ANY && ((areaTable.rights[slot] ?? 0) & rights) === 0)) return -1;
+    if (slot < 0 || ((areaTable.rights[slot] ?? 0) & rights) === 0) return -1;
     const pages = page - (areaTable.startPage[slot] ?? 0);
     const bytes = (areaTable.pageOffset[slot] ?? 0) + offset - (areaTable.startOffset[slot] ?? 0);
     const index = (areaTable.firstIndex[slot] ?? 0) + pages + Math.floor(bytes / PAGE_SIZE);

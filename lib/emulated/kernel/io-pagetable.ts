@@ -202,29 +202,6 @@ export class IoPagetable extends AreaMap {
       }
     }
   }
-
-  /** Splits the area that an IOVA lies in behind it: 0 where there is none, or nothing to split; or -errno. */
-  cut(iova: bigint): number {
-    const { areaTable, pages } = this;
-    const slot = areaTable.at(Number(iova / PAGE), Number(iova % PAGE));
-    if (slot < 0 || iova === areaTable.startOf(slot) || iova === areaTable.lastOf(slot)) return 0;
-    if (areaTable.refusing[slot] === 1) return -ERRNO.EBUSY;
-    const memory = areaTable.pages[slot] ?? 0;
-    if (pages.isDmaBuf(memory)) return -ERRNO.EOPNOTSUPP;
-    const start = iova + 1n;
-    const byte = areaTable.byteOf(slot, start);
-    if (start % this.alignment !== 0n || byte % this.alignment !== 0n) return -ERRNO.EINVAL;
-    const { kernel } = this.context;
-    if (!kernel.allocates() || !kernel.allocates()) return -ERRNO.ENOMEM;
-    // What accesses pinned cannot be told apart; nor can what a page table has in a large entry.
-    if ((areaTable.accesses[slot] ?? 0) > 0) return -ERRNO.EINVAL;
-    if (this.#domains.length > 0 && this.#largePages) return -ERRNO.EINVAL;
-    pages.hold(memory);
-    // The two halves are unpinned one by one.
-    if (this.#domains.length > 0) pages.countParts(memory);
-    this.splitArea(slot, start, byte);
-    return 0;
-  }
   #addUnmapped(pages: number, bytes: number): void {
     const sum = this.unmappedBytes + bytes;
     this.unmappedBytes = sum & (PAGE_SIZE - 1);

@@ -2,7 +2,6 @@
 import { ERRNO } from '../../../uapi/errno.js';
 import { iommufd_hwpt_alloc_flags } from '../../../uapi/iommufd-constants.js';
 import { type Domain, type IommuDevice, PagingDomain } from '../../kernel/driver.js';
-import { IoPagetable } from '../../kernel/io-pagetable.js';
 import type { Kernel } from '../../kernel/kernel.js';
 import type { UserStruct } from '../../kernel/user-data.js';
 import { PAGE_SIZE } from '../../memory/backing.js';
@@ -69,7 +68,6 @@ export class SelftestPagingDomain extends PagingDomain implements MockDomain {
     const { translation } = this;
     if (translation === undefined || iova >= ADDRESSES) return -1;
     const page = Math.floor(iova / PAGE_SIZE);
-    if (translation instanceof IoPagetable) return translation.translateAny(page, iova % PAGE_SIZE);
     const readable = translation.translate(page, iova % PAGE_SIZE, false);
     return readable >= 0 ? readable : translation.translate(page, iova % PAGE_SIZE, true);
   }

@@ -1,9 +1,10 @@
-// VFIO_IOMMU_MAP_DMA and VFIO_IOMMU_UNMAP_DMA on /dev/iommu (iommufd/vfio_compat.c). Offsets, as bigints: nobody calls these in
-// a hurry.
+// VFIO_IOMMU_MAP_DMA and VFIO_IOMMU_UNMAP_DMA on /dev/iommu (iommufd/vfio_compat.c). In bigints: nobody calls these in a
+// hurry.
 import { ERRNO } from '../../../uapi/errno.js';
 import { vfio_dma_map_flags, vfio_dma_unmap_flags } from '../../../uapi/vfio-constants.js';
 import { vfio_iommu_type1_dma_map, vfio_iommu_type1_dma_unmap } from '../../../uapi/vfio-type1.js';
 import { PAGE_SIZE } from '../../memory/backing.js';
+import { cutArea } from '../area-cut.js';
 import { READ, WRITE } from '../areas.js';
 import type { IoPagetable } from '../io-pagetable.js';
 import type { IommufdContext } from '../iommufd-file.js';
@@ -50,9 +51,10 @@ export function mapDma(context: IommufdContext, argument: UserBuffer): number {
   return Number(iova);
 }
 
-export function unmapDma({ vfioIoas }: IommufdContext, argument: UserBuffer): number {
+export function unmapDma(context: IommufdContext, argument: UserBuffer): number {
   const view = copyIn(argument, UNMAP_SIZE, UNMAP_ALL);
   if (typeof view === 'number') return view;
+  const { vfioIoas } = context;
   if (vfioIoas === undefined) return -ERRNO.ENODEV;
   const { iopt } = vfioIoas;
   const iova = view.getBigUint64(UNMAP.at.iova, true);
@@ -62,7 +64,7 @@ export function unmapDma({ vfioIoas }: IommufdContext, argument: UserBuffer): nu
     if (iova !== 0n || length !== 0n) return -ERRNO.EINVAL;
     unmapped = told(iopt, iopt.unmapAll());
   } else {
-    const rc = cutEnds(iopt, iova, length);
+    const rc = cutEnds(context, iopt, iova, length);
     if (rc < 0) return rc;
     unmapped = unmapRange(iopt, iova, length);
   }
@@ -72,10 +74,10 @@ export function unmapDma({ vfioIoas }: IommufdContext, argument: UserBuffer): nu
 }
 
 /** Where page tables have small pages only, a range may begin and end within mappings. */
-function cutEnds(iopt: IoPagetable, iova: bigint, length: bigint): number {
+function cutEnds(context: IommufdContext, iopt: IoPagetable, iova: bigint, length: bigint): number {
   if (iopt.largePages) return 0;
-  const rc = iopt.cut(BigInt.asUintN(64, iova + length - 1n));
-  return rc < 0 || iova === 0n ? rc : iopt.cut(iova - 1n);
+  const rc = cutArea(context, iopt, BigInt.asUintN(64, iova + length - 1n));
+  return rc < 0 || iova === 0n ? rc : cutArea(context, iopt, iova - 1n);
 }
 
 function unmapRange(iopt: IoPagetable, iova: bigint, length: bigint): { rc: number; bytes: bigint } {
