@@ -29,7 +29,7 @@ function endsWith7(script: string, place: string): void {
 
 describe('addon: processes that exit', function () {
   // Other processes are started, and machines are busy.
-  this.timeout(60_000);
+  this.timeout(atLength ? 1_200_000 : 60_000);
 
   it('do so after any step', () => {
     for (let count = atLength ? 0 : 1; count <= STEPS.length; count += atLength ? 1 : 2) {

@@ -37,7 +37,7 @@ async function terminated(script: string, delay?: number): Promise<void> {
 
 describe('addon: workers terminated midway', function () {
   // Other processes are started, and machines are busy.
-  this.timeout(atLength ? 300_000 : 60_000);
+  this.timeout(atLength ? 1_800_000 : 60_000);
 
   // The first worker of a process makes it open what it keeps.
   before(() => terminated(workerScript(WAYS.waiting ?? '')));
