@@ -119,7 +119,6 @@ describe('addon: regions', function () {
     const fd = native.regionFd(memory);
     const regions = [native.importMemory(fd, 2 * page), native.allocateMemory('anonymous', page, 0)];
     regions.push(native.mapMmio(fd, 0, page), native.allocateBlock(page), memory);
-    const before = listMappings().length;
     const kept = regions.map((region) => findMapping(native.regionAddress(region)));
     for (const region of regions) native.freeRegion(region);
     const left = listMappings().map(({ start, end, permissions, file }) => `${start} ${end} ${permissions} ${file}`);
@@ -127,7 +126,6 @@ describe('addon: regions', function () {
       assert(mapping !== undefined);
       assert(!left.includes(`${mapping.start} ${mapping.end} ${mapping.permissions} ${mapping.file}`));
     }
-    assert(left.length < before);
   });
 
   it('imports a memfd by a duplicate of its own, and sees the same bytes', () => {
