@@ -18,6 +18,7 @@ import {
   compareWithEmulated,
   countCases,
   isSuite,
+  parametersOf,
   quote,
   type SuiteName,
   suiteCommand,
@@ -92,6 +93,7 @@ interface Lane {
   readonly kernel: string;
   readonly timeoutSeconds: number;
   readonly iort?: Uint8Array;
+  readonly parameters?: string;
 }
 
 const IORT = 'iort.hex';
@@ -118,7 +120,8 @@ async function laneOf(machine: MachineName, values: Values): Promise<Lane> {
   const linux = linuxOf(values.linux);
   const timeoutSeconds = Number(values.timeout);
   const kernel = values.kernel ?? kernelImage(checkout, architectureOf(machine), linux);
-  const lane = { linux, kernel, timeoutSeconds };
+  const parameters = parametersOf(suiteOf(values.suite));
+  const lane = { linux, kernel, timeoutSeconds, parameters };
   return architectureOf(machine) === 'arm64' ? { ...lane, iort: await readIort(lane) } : lane;
 }
 
