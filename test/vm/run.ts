@@ -22,6 +22,7 @@ import {
   quote,
   type SuiteName,
   suiteCommand,
+  unforgiven,
 } from './suites.js';
 
 const USAGE = `options:
@@ -136,7 +137,12 @@ interface RunResult {
 }
 
 /** Boots a machine and runs a command in it. */
-async function runIn(machine: MachineName, command: string, lane: Lane): Promise<RunResult> {
+async function runIn(
+  machine: MachineName,
+  command: string,
+  lane: Lane,
+  suite: SuiteName = 'conformance',
+): Promise<RunResult> {
   const result = await boot(
     {
       ...lane,
@@ -148,7 +154,7 @@ async function runIn(machine: MachineName, command: string, lane: Lane): Promise
     },
     [CASES, TRANSCRIPT],
   );
-  const bad = complaints(result.dmesg);
+  const bad = unforgiven(suite, complaints(result.dmesg));
   for (const line of bad) console.error(`the kernel complained: ${line}`);
   if (result.status === undefined) console.error('the machine ended before its command did');
   const { [CASES]: results = '', [TRANSCRIPT]: transcript } = result.files;
@@ -165,7 +171,7 @@ async function runSuites(names: readonly MachineName[], lane: Lane, values: Valu
       ...{ machine, suite: suiteOf(values.suite), env: settings(values.env), grep },
       ...{ mayBeEmpty: grep !== undefined && names.length > 1, held: !isRecorded },
     };
-    const { well, results } = await runIn(machine, suiteCommand(choice), lane);
+    const { well, results } = await runIn(machine, suiteCommand(choice), lane, choice.suite);
     if (isRecorded) record(machine, parseResults(results), grep === undefined);
     const agrees = !values.compare || compareWithEmulated(results, choice, lane.linux);
     allWell = allWell && well && agrees;
