@@ -80,6 +80,19 @@ export function toBytes(value: Uint8Array, name: string): Uint8Array {
   return new Uint8Array(value);
 }
 
+/** What a caller's iterable yields, each made into what is needed, by its place. */
+export function toList<T, U>(value: Iterable<T>, name: string, of: string, each: (item: T, at: number) => U): U[] {
+  if (!isIterable(value)) throw invalidType(name, `an iterable of ${of}`, value);
+  return Array.from(value, each);
+}
+
+/** Numbers are none of the things listed here: an array of them is refused also where it has lost its bytes, or never had any. */
+function isIterable(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (ArrayBuffer.isView(value) || Object.prototype.isPrototypeOf.call(TYPED_ARRAY, value)) return false;
+  return typeof Reflect.get(value, Symbol.iterator) === 'function';
+}
+
 /** An options object with no names but the known ones: a misspelling is an error, not a default. */
 export function checkOptions(value: object, known: readonly string[], name = 'options'): void {
   if (typeof value !== 'object' || value === null) throw invalidType(name, 'an object', value);

@@ -110,6 +110,41 @@ describe('arguments that mean ill', () => {
     assert.equal(seam.made('IOMMU_HWPT_INVALIDATE').at(-1)?.input.entry_num, 1);
   });
 
+  it('are no lists where they cannot be listed', () => {
+    const iommufd = createEmulatedHost().openIommufd();
+    const ioas = iommufd.allocIoas();
+    const gone = new Uint8Array(8);
+    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    const arrays = [
+      gone,
+      new Uint8Array(8),
+      new Uint8Array(0),
+      new Proxy(gone, {}),
+      runInNewContext('new Uint8Array(8)'),
+    ];
+    const others = [
+      Object.create(Uint8Array.prototype),
+      { length: 0 },
+      { [Symbol.iterator]: 5 },
+      {},
+      5,
+      null,
+      [null],
+      [5],
+    ];
+    for (const list of [...arrays, ...others]) {
+      const calls = [
+        () => ioas.allowIovas(untyped(list)),
+        () => iommufd.handOver({ memories: untyped(list) }),
+        () => iommufd.adoptIoas(7, { mappings: untyped(list) }),
+      ];
+      for (const call of calls) assert.equal(codeOf(call), TYPE, `${inspect(list)} of ${call}`);
+    }
+    ioas.allowIovas(new Set([{ start: 0n, last: 0xfffn }]));
+    iommufd.adoptIoas(7, { mappings: new Map([[{ iova: 0n, length: PAGE }, 1]]).keys() });
+    iommufd.close();
+  });
+
   it('must be there where they are needed', () => {
     const { device, iommufd } = deviceStage();
     const parent = iommufd.allocIoas().allocHwpt(device, { dirtyTracking: true });
