@@ -1,5 +1,6 @@
 // Argument checks, before the kernel is asked. 64-bit values are bigint or safe integer in, bigint out.
 import { invalidType, outOfRange } from './errors.js';
+import { isLikeMade } from './made.js';
 
 /** A 64-bit value as callers may give it: an IOVA, an address, a length. */
 export type U64 = bigint | number;
@@ -96,6 +97,8 @@ function isIterable(value: unknown): boolean {
 /** An options object with no names but the known ones: a misspelling is an error, not a default. */
 export function checkOptions(value: object, known: readonly string[], name = 'options'): void {
   if (typeof value !== 'object' || value === null) throw invalidType(name, 'an object', value);
+  // Its accessors would be taken for options, and throw where it is a proxy or a copy.
+  if (isLikeMade(value)) throw invalidType(name, `an object with ${known.join(', ')}`, value);
   for (const key of Object.keys(value)) {
     if (!known.includes(key)) throw unknownOption(key, known, name);
   }

@@ -66,6 +66,33 @@ describe('arguments that mean ill', () => {
     iommufd.close();
   });
 
+  it('are no options where they are objects of this package', () => {
+    const { host, iommufd, device } = deviceStage();
+    const ioas = iommufd.allocIoas();
+    const parent = ioas.allocHwpt(device, { dirtyTracking: true });
+    const ram = host.allocateMemory(PAGE);
+    for (const object of [host, iommufd, device, ioas, ram]) {
+      for (const options of [
+        object,
+        new Proxy(object, {}),
+        Object.create(object),
+        Object.create(Object.getPrototypeOf(object)),
+      ]) {
+        const calls = [
+          () => parent.dirtyBitmap(untyped(options)),
+          () => iommufd.adoptIoas(7, untyped(options)),
+          () => host.allocateMemory(PAGE, untyped(options)),
+        ];
+        for (const call of calls) assert.equal(codeOf(call), TYPE, String(call));
+      }
+    }
+    // Options may inherit others, or nothing.
+    for (const options of [Object.create({ backing: 'memfd' }), Object.create(null)]) {
+      assert.equal(host.allocateMemory(PAGE, options).backing, 'memfd');
+    }
+    iommufd.close();
+  });
+
   it('can be shown, also where they only look like objects of this package', () => {
     const { iommufd } = deviceStage();
     const ioas = iommufd.allocIoas();
