@@ -113,7 +113,8 @@ export function beginsAsTranscript(text: string): boolean {
   return text.startsWith(`{"format":"${FORMAT}"`);
 }
 
-function parseHeader(text: string): Header {
+/** What a first line says. @throws UsageError ERR_IOMMUFD_REPLAY */
+export function parseHeader(text: string): Header {
   if (text === '') throw notATranscript('it is empty');
   const line = parseJson(text);
   if (!isObject(line) || line.format !== FORMAT) {
