@@ -1,8 +1,7 @@
 // `iommufd run`: runs any program with an emulated machine's device nodes. The machine is in this process; a shim that is
 // loaded into the program forwards what the program asks of them.
-import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { makeMachine } from '../emulated/host-options.js';
 import type { Machine } from '../emulated/machine.js';
@@ -10,31 +9,13 @@ import { PAGE_SIZE } from '../emulated/memory/backing.js';
 import { loadNative } from '../host/native.js';
 import { SHIM, shimEnvironment } from '../run/environment.js';
 import { RunServer } from '../run/server.js';
+import { runProgram } from './program.js';
 import { type RunTask, readRunArguments } from './run-arguments.js';
 
 const MISUSE = 2;
 
-function exitCode(code: number | null, signal: NodeJS.Signals | null): number {
-  return code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
-}
 function tell(text: string): void {
   process.stderr.write(`iommufd run: ${text}\n`);
-}
-
-/** The program's end, as this process's exit code. */
-function runProgram(task: RunTask, socket: string): Promise<number> {
-  const env = { ...process.env, ...shimEnvironment(socket) };
-  const child = spawn(task.command, task.args, { stdio: 'inherit', env });
-  // Whoever ends this process means the program. From a terminal it gets SIGINT too.
-  process.on('SIGINT', () => undefined);
-  for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
-  return new Promise((resolve) => {
-    child.on('error', (error) => {
-      tell(error.message);
-      resolve(1);
-    });
-    child.on('exit', (code, signal) => resolve(exitCode(code, signal)));
-  });
 }
 
 async function runTask(task: RunTask, machine: Machine): Promise<number> {
@@ -43,7 +24,8 @@ async function runTask(task: RunTask, machine: Machine): Promise<number> {
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
   const server = new RunServer(machine, { folder, privileged: task.privileged });
   await server.listen();
-  const code = await runProgram(task, server.path);
+  const env = { ...process.env, ...shimEnvironment(server.path) };
+  const code = await runProgram(task.command, task.args, env, tell);
   server.close();
   if (server.failure === undefined) return code;
   const { failure } = server;
