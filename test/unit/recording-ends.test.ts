@@ -32,7 +32,8 @@ const ways = {
   },
   waits: () => {
     console.log(process.pid);
-    setInterval(() => undefined, 1000);
+    // Not for ever, whatever comes of the test.
+    setTimeout(() => process.exit(9), 20_000);
   },
 };
 ways[process.argv[2]]();
