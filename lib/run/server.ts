@@ -3,6 +3,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import path from 'node:path';
 import type { Machine } from '../emulated/machine.js';
+import { unlessRefused } from '../emulated/remote/file-calls.js';
 import { RemoteMemory } from '../emulated/remote/remote-memory.js';
 import { loadNative } from '../host/native.js';
 import { Calls } from './calls.js';
@@ -17,6 +18,8 @@ import { writeTree } from './tree.js';
 import { UserCharges } from './user-charges.js';
 
 const READY = Buffer.from([0]);
+/** What /proc says of a process that ended: before its parent took note, and after. */
+const ENDED: ReadonlySet<string> = new Set(['ESRCH', 'ENOENT']);
 
 export interface RunServerOptions {
   /** A private folder, for what is shared with programs. */
@@ -152,7 +155,12 @@ export class RunServer {
   }
   #beginCalls(socket: Socket, { args: [pid, image] }: Request): (request: Request) => void {
     const key = `${pid}:${image}`;
-    const program = this.#programs.get(key) ?? new Program(Number(pid), this.#shared);
+    // Killed since it asked: there is nobody to answer, and nothing wrong with the machine.
+    const program = this.#programs.get(key) ?? unlessRefused(() => new Program(Number(pid), this.#shared), ENDED);
+    if (program === undefined) {
+      socket.destroy();
+      return () => undefined;
+    }
     this.#programs.set(key, program);
     program.connect();
     socket.once('close', () => {

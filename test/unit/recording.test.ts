@@ -49,7 +49,8 @@ const interrupts: Session = async (host, _hardware, seen) => {
     registers.write64(0x88, target);
     registers.write64(0x90, 14n);
     registers.write64(0x98, command);
-    while ((registers.read64(0x98) & 1n) !== 0n) await new Promise((resolve) => setTimeout(resolve, 1));
+    // Turns of the event loop, as the device does: of a timer it does not know how many come before it is done.
+    while ((registers.read64(0x98) & 1n) !== 0n) await new Promise((resolve) => setImmediate(resolve));
   }
   seen.push(Buffer.from(ram.read(0x800, 14)).toString());
   seen.push(
