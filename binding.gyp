@@ -76,6 +76,7 @@
             'native/shim/files.c',
             'native/shim/link.c',
             'native/shim/marks.c',
+            'native/shim/memory.c',
             'native/shim/pages.c',
             'native/shim/paths.c',
             'native/shim/real.c',

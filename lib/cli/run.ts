@@ -1,7 +1,7 @@
 // `iommufd run`: runs any program with an emulated machine's device nodes. The machine is in this process; a shim that is
 // loaded into the program forwards what the program asks of them.
-import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, existsSync, constants as fsConstants, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import path from 'node:path';
 import { makeMachine } from '../emulated/host-options.js';
@@ -21,13 +21,30 @@ function tell(text: string): void {
   process.stderr.write(`iommufd run: ${text}\n`);
 }
 
+/** Whoever signals this process means the program. What comes from a terminal, the program gets from there too. */
+function passSignals(child: ChildProcess): void {
+  const isFromTerminal = hasTerminal();
+  for (const signal of ['SIGINT', 'SIGQUIT'] as const) {
+    process.on(signal, () => isFromTerminal || child.kill(signal));
+  }
+  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) {
+    process.on(signal, () => child.kill(signal));
+  }
+}
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', fsConstants.O_RDONLY | fsConstants.O_NOCTTY));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** The program's end, as this process's exit code. */
 function runProgram(task: RunTask, socket: string): Promise<number> {
   const env = { ...process.env, ...shimEnvironment(socket) };
   const child = spawn(task.command, task.args, { stdio: 'inherit', env });
-  // Whoever ends this process means the program. From a terminal it gets SIGINT too.
-  process.on('SIGINT', () => undefined);
-  for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  passSignals(child);
   return new Promise((resolve) => {
     child.on('error', (error) => {
       tell(error.message);
@@ -38,13 +55,13 @@ function runProgram(task: RunTask, socket: string): Promise<number> {
 }
 
 async function runTask(task: RunTask, machine: Machine): Promise<number> {
-  const folder = mkdtempSync(path.join(tmpdir(), 'iommufd-'));
+  // Programs reach it from whatever folder they are in.
+  const folder = mkdtempSync(path.resolve(tmpdir(), 'iommufd-'));
   // Whatever ends this process.
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const server = new RunServer(machine, { folder, privileged: task.privileged });
+  const server = new RunServer(machine, { folder, privileged: task.privileged, tell });
   await server.listen();
-  const code = await runProgram(task, server.path);
-  server.close();
+  const code = await runProgram(task, server.path).finally(() => server.close());
   if (server.failure === undefined) return code;
   const { failure } = server;
   tell(`the emulated machine failed: ${failure instanceof Error ? failure.stack : String(failure)}`);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -36,9 +37,15 @@ static struct slot slots[SLOTS];
 // Tells this program from one that the same process ran before exec.
 static uint64_t program;
 static _Atomic bool told;
+// The process whose memory this is.
+static int own_process;
 
 static int process(void) {
   return (int)raw(SYS_getpid);
+}
+
+bool link_borrows_memory(void) {
+  return process() != own_process;
 }
 
 static uint64_t inode_of(int fd) {
@@ -51,7 +58,7 @@ bool link_is_ours(int fd, uint64_t *inode) {
   struct sockaddr_un peer;
   socklen_t length = sizeof(peer);
   *inode = inode_of(fd);
-  const bool ours = *inode != 0 && getpeername(fd, (struct sockaddr *)&peer, &length) == 0 &&
+  const bool ours = server_path[0] != '\0' && *inode != 0 && getpeername(fd, (struct sockaddr *)&peer, &length) == 0 &&
                     peer.sun_family == AF_UNIX && length > offsetof(struct sockaddr_un, sun_path) &&
                     strncmp(peer.sun_path, server_path, sizeof(peer.sun_path)) == 0;
   errno = before;
@@ -111,9 +118,8 @@ int link_new_file(bool close_on_exec, uint64_t *inode) {
 }
 
 // A message is worth more than the errno: whoever sees EIO looks for broken hardware.
-static void tell_gone(void) {
-  static const char text[] = "iommufd run: the emulated machine is gone: its calls answer EIO\n";
-  if (!atomic_exchange(&told, true)) raw(SYS_write, STDERR_FILENO, text, sizeof(text) - 1);
+static void tell_once(const char *text) {
+  if (!atomic_exchange(&told, true)) raw(SYS_write, STDERR_FILENO, text, strlen(text));
 }
 
 // 0, or -errno: -EIO where there is no server.
@@ -127,14 +133,18 @@ static int open_slot(struct slot *slot) {
   const int fd = connect_to_server(true);
   if (fd < 0) return fd;
   slot->fd = link_hide(fd);
+  const uint64_t inode = inode_of(slot->fd);
   struct reply reply;
-  const struct request hello = {.operation = OP_CALLS, .args = {(uint64_t)pid, program}, .spare = -1};
-  if (!exchange(slot->fd, &hello, sizeof(hello), &reply, sizeof(reply)) || reply.result != 0) {
+  const struct request hello = {
+      .operation = OP_CALLS, .args = {(uint64_t)pid, program}, .spare = slot->fd, .spare_file = inode};
+  const bool answered = exchange(slot->fd, &hello, sizeof(hello), &reply, sizeof(reply));
+  if (!answered || reply.result != 0) {
     raw(SYS_close, slot->fd);
+    if (answered) tell_once("iommufd run: the emulated machine cannot reach this program: its calls answer EIO\n");
     return -EIO;
   }
   slot->owner = pid;
-  slot->inode = inode_of(slot->fd);
+  slot->inode = inode;
   return 0;
 }
 
@@ -145,8 +155,10 @@ static void drop_slot(struct slot *slot) {
 }
 
 // One that nobody uses; NULL where all are in use. What another thread of the parent used at the time of a fork stays taken.
+// A child of vfork leaves its parent's alone: they are fds that it has no way to close there.
 static struct slot *take_slot(void) {
   const int pid = process();
+  if (pid != own_process) return NULL;
   for (int i = 0; i < SLOTS; i++) {
     int nobody = 0;
     if (atomic_compare_exchange_strong(&slots[i].user, &nobody, pid)) return &slots[i];
@@ -172,7 +184,7 @@ int64_t link_call(struct request *request, struct reply *reply) {
   errno = before;
   if (failure < 0) {
     // Short of fds is no reason to tell that the server is gone.
-    if (failure == -EIO) tell_gone();
+    if (failure == -EIO) tell_once("iommufd run: the emulated machine is gone: its calls answer EIO\n");
     *reply = (struct reply){.result = failure};
   } else if ((reply->flags & REPLY_TELL_UNMAP) != 0) {
     atomic_fetch_or(&pages_watched, WATCH_MEMORY);
@@ -180,7 +192,13 @@ int64_t link_call(struct request *request, struct reply *reply) {
   return reply->result;
 }
 
+static void after_fork(void) {
+  own_process = process();
+}
+
 void link_start(void) {
+  own_process = process();
+  pthread_atfork(NULL, NULL, after_fork);
   const char *path = getenv("IOMMUFD_RUN_SOCKET");
   if (path == NULL || strlen(path) >= sizeof(server_path)) return;
   memcpy(server_path, path, strlen(path) + 1);

@@ -6,7 +6,6 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,14 +20,19 @@
   *(void **)&next = dlsym(RTLD_NEXT, #name)
 
 struct place {
-  char path[PATH_MAX];
+  char path[PLACE_MAX];
   // What was asked for is a node: its numbers.
   bool node;
   unsigned int major, minor;
 };
 
+bool path_may_be_read(const char *path) {
+  const uintptr_t at = (uintptr_t)path;
+  return at >= 4096 && at < (uintptr_t)1 << 56;
+}
+
 static bool is_candidate(const char *path) {
-  if (server_path[0] == '\0' || path == NULL || path[0] != '/') return false;
+  if (server_path[0] == '\0' || !path_may_be_read(path) || path[0] != '/') return false;
   return strncmp(path, "/sys/", 5) == 0 || strcmp(path, "/dev/iommu") == 0 || strncmp(path, "/dev/vfio", 9) == 0;
 }
 
@@ -51,9 +55,9 @@ static struct place *find(const char *path, struct place *place) {
   if (!is_candidate(path)) return NULL;
   const int before = errno;
   place->node = false;
-  const int length = snprintf(place->path, PATH_MAX, "%.*s" ROOT "%s", folder_length(), server_path, path);
+  const int length = snprintf(place->path, PLACE_MAX, "%.*s" ROOT "%s", folder_length(), server_path, path);
   struct statx status;
-  const bool there = length > 0 && length < PATH_MAX &&
+  const bool there = length > 0 && length < PLACE_MAX &&
                      raw(SYS_statx, AT_FDCWD, place->path, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &status) == 0;
   if (there && path[1] == 'd' && S_ISREG(status.stx_mode)) read_node(place);
   errno = before;
