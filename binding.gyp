@@ -81,6 +81,7 @@
             'native/shim/paths.c',
             'native/shim/real.c',
             'native/shim/status.c',
+            'native/shim/syscall.c',
             'native/shim/variants.c',
           ],
           # With that, the headers rename the very functions that it defines.

@@ -1,6 +1,6 @@
 // `iommufd run`: runs any program with an emulated machine's device nodes. The machine is in this process; a shim that is
 // loaded into the program forwards what the program asks of them.
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { closeSync, existsSync, constants as fsConstants, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import path from 'node:path';
@@ -22,13 +22,13 @@ function tell(text: string): void {
 }
 
 /** Whoever signals this process means the program. What comes from a terminal, the program gets from there too. */
-function passSignals(child: ChildProcess): void {
+function passSignals(pass: (signal: NodeJS.Signals) => void): void {
   const isFromTerminal = hasTerminal();
   for (const signal of ['SIGINT', 'SIGQUIT'] as const) {
-    process.on(signal, () => isFromTerminal || child.kill(signal));
+    process.on(signal, () => isFromTerminal || pass(signal));
   }
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) {
-    process.on(signal, () => child.kill(signal));
+    process.on(signal, pass);
   }
 }
 function hasTerminal(): boolean {
@@ -43,8 +43,9 @@ function hasTerminal(): boolean {
 /** The program's end, as this process's exit code. */
 function runProgram(task: RunTask, socket: string): Promise<number> {
   const env = { ...process.env, ...shimEnvironment(socket) };
+  // Before it starts: it may have itself signalled at once. What comes until it is there waits for this turn's end.
+  passSignals((signal) => child.kill(signal));
   const child = spawn(task.command, task.args, { stdio: 'inherit', env });
-  passSignals(child);
   return new Promise((resolve) => {
     child.on('error', (error) => {
       tell(error.message);

@@ -161,6 +161,10 @@ export class RunServer {
     return () => undefined;
   }
   #beginFile(socket: Socket, inode: bigint): () => void {
+    if (this.#sockets.has(inode)) {
+      socket.destroy();
+      return () => undefined;
+    }
     const file = new FileSocket(inode, socket);
     this.#sockets.set(inode, file);
     const gone = (): void => {

@@ -170,7 +170,7 @@ static int call_over(struct slot *slot, const struct request *request, struct re
   const int refusal = open_slot(slot);
   if (refusal < 0) return refusal;
   if (exchange(slot->fd, request, sizeof(*request), reply, sizeof(*reply))) return 0;
-  drop_slot(slot);
+  if (inode_of(slot->fd) == slot->inode) drop_slot(slot);
   return -EIO;
 }
 

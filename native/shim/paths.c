@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #define SHOWN __attribute__((visibility("default")))
 #define ROOT "/root"
@@ -27,8 +28,13 @@ struct place {
 };
 
 bool path_may_be_read(const char *path) {
-  const uintptr_t at = (uintptr_t)path;
-  return at >= 4096 && at < (uintptr_t)1 << 56;
+#ifdef __aarch64__
+  // The upper byte of an address is the program's own there.
+  const uintptr_t at = (uintptr_t)path & (((uintptr_t)1 << 56) - 1), end = (uintptr_t)1 << 52;
+#else
+  const uintptr_t at = (uintptr_t)path, end = (uintptr_t)1 << 56;
+#endif
+  return at >= 4096 && at < end;
 }
 
 static bool is_candidate(const char *path) {
@@ -178,3 +184,23 @@ SHOWN int scandir64(const char *path, struct dirent64 ***names, int (*filter)(co
   NEXT(scan64_call, scandir64);
   return next(find(path, &place) == NULL ? path : place.path, names, filter, compare);
 }
+
+// `ls -l` asks for these. A file of the server's folder answers as a node does: there are none.
+#define ATTRIBUTE(name)                                                                              \
+  typedef ssize_t name##_call(const char *, const char *, void *, size_t);                           \
+  SHOWN ssize_t name(const char *path, const char *attribute, void *into, size_t length) {           \
+    struct place place;                                                                              \
+    NEXT(name##_call, name);                                                                         \
+    return next(find(path, &place) == NULL ? path : place.path, attribute, into, length);            \
+  }
+ATTRIBUTE(getxattr)
+ATTRIBUTE(lgetxattr)
+#define ATTRIBUTES(name)                                                         \
+  typedef ssize_t name##_call(const char *, char *, size_t);                     \
+  SHOWN ssize_t name(const char *path, char *into, size_t length) {              \
+    struct place place;                                                          \
+    NEXT(name##_call, name);                                                     \
+    return next(find(path, &place) == NULL ? path : place.path, into, length);   \
+  }
+ATTRIBUTES(listxattr)
+ATTRIBUTES(llistxattr)

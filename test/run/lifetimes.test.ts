@@ -21,6 +21,13 @@ describePrograms('programs on an emulated machine come and go', () => {
     assert.equal(await stage.run(compile('threads')), 'done\n');
   });
 
+  it('a stranger on the socket does them no harm', async () => {
+    assert.equal(await stage.run(compile('stranger')), 'let alone\n');
+    assert(stage.told.length > 0 && stage.told.every((text) => /says that it is/.test(text)), stage.told.join('\n'));
+    await stage.checkEmpty();
+    assert.equal(await stage.run(compile('threads')), 'done\n');
+  });
+
   it('many cycles make neither side grow', async () => {
     const program = compile('cycles');
     await stage.run(program);
