@@ -13,6 +13,7 @@ module.exports = {
     'dist/test/vfio/**/*.test.js',
     'dist/test/smmuv3/**/*.test.js',
   ],
+  require: ['./dist/test/rig/seed.js'],
   reporter: 'dist/test/rig/reporter.js',
   timeout: 60000,
 };

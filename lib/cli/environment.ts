@@ -4,5 +4,5 @@ export type Mode = (typeof MODES)[number];
 
 export const MODE = 'IOMMUFD_TRANSCRIPT_MODE';
 export const FILE = 'IOMMUFD_TRANSCRIPT_FILE';
-/** A file that is made once a host was opened. */
-export const OPENED = 'IOMMUFD_TRANSCRIPT_OPENED';
+/** Where processes tell that they opened a host: claim.ts. */
+export const FOLDER = 'IOMMUFD_TRANSCRIPT_FOLDER';

@@ -1,13 +1,15 @@
 // Loaded before the program that `iommufd record` or `iommufd replay` runs, in every thread of it: `openHost` answers a host that
 // is recorded, or that answers from the transcript.
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { UsageError } from '../host/errors.js';
-import type { Host } from '../host-object.js';
+import { type HostKind, kindOfFiles } from '../host/seam.js';
+import { type Host, hostSeam } from '../host-object.js';
 import { interpose } from '../open.js';
 import { recordingHost, replayHost } from '../recording-host.js';
-import { FILE, MODE, MODES, OPENED } from './environment.js';
+import { atEnd } from './at-end.js';
+import { FILE, FOLDER, MODE, MODES } from './environment.js';
 import { ThreadTask } from './threads.js';
 
 function findTask(): ThreadTask | undefined {
@@ -16,32 +18,40 @@ function findTask(): ThreadTask | undefined {
     forgetTask();
     return ThreadTask.ofThread();
   }
-  const { [MODE]: name, [FILE]: file, [OPENED]: marker } = process.env;
+  const { [MODE]: name, [FILE]: file, [FOLDER]: folder } = process.env;
   const mode = MODES.find((known) => known === name);
-  return mode === undefined || file === undefined ? undefined : ThreadTask.ofProcess({ mode, file, marker });
-}
-
-function forgetTask(): void {
-  for (const name of [MODE, FILE, OPENED]) delete process.env[name];
+  if (mode === undefined || file === undefined || folder === undefined) return undefined;
+  return ThreadTask.ofProcess({ mode, file, folder });
 }
 
 /** Processes that this one starts from now on are none of the transcript's: one file, one process. */
-function take(task: ThreadTask): void {
-  forgetTask();
-  task.noteOpened();
-  if (task.marker !== undefined) writeFileSync(task.marker, '');
+function forgetTask(): void {
+  for (const name of [MODE, FILE, FOLDER]) delete process.env[name];
 }
 
-function record(file: string, open: () => Host): Host {
-  const host = open();
-  const fd = openSync(file, 'w');
-  process.on('exit', () => closeSync(fd));
-  return recordingHost(host, { write: (line) => writeSync(fd, line) });
-}
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 function complain(task: ThreadTask, what: string): void {
   task.noteFailed();
-  process.stderr.write(`iommufd replay: ${what}\n`);
+  process.stderr.write(`iommufd ${task.mode}: ${what}\n`);
+}
+
+/** Whoever cannot be written any more, for want of room say, is told of at once; the program goes on. */
+function record(task: ThreadTask, open: () => Host): Host {
+  const host = open();
+  // Node closes it with the thread.
+  const fd = openSync(task.file, 'w');
+  let isWhole = true;
+  const write = (line: string) => {
+    if (!isWhole) return;
+    try {
+      writeFileSync(fd, line);
+    } catch (error) {
+      isWhole = false;
+      complain(task, `${task.file} is not whole: ${textOf(error)}`);
+    }
+  };
+  return recordingHost(host, { write });
 }
 
 function readTranscript(file: string): string {
@@ -51,11 +61,11 @@ function readTranscript(file: string): string {
 
 function replay(task: ThreadTask): Host {
   const host = replayHost(readTranscript(task.file), { name: path.basename(task.file) });
-  process.on('exit', (code) => {
+  atEnd((code) => {
     try {
       host.finish();
     } catch (error) {
-      complain(task, error instanceof Error ? error.message : String(error));
+      complain(task, textOf(error));
       if (code === 0) process.exitCode = 1;
     }
   });
@@ -64,9 +74,9 @@ function replay(task: ThreadTask): Host {
 
 /** When the main thread is at its end, so are the others. */
 function answerForThreads(task: ThreadTask): void {
-  process.on('exit', (code) => {
-    const { unused } = task;
-    if (unused > 0 && !task.failed) {
+  atEnd((code) => {
+    const unused = task.mode === 'replay' && !task.failed ? task.unused : 0;
+    if (unused > 0) {
       complain(task, `the program has other threads than it had: ${unused} of its transcripts were not asked for`);
     }
     if (code === 0 && task.failed) process.exitCode = 1;
@@ -74,24 +84,27 @@ function answerForThreads(task: ThreadTask): void {
 }
 
 function interposeFor(task: ThreadTask): void {
-  let opened: { readonly host: Host; readonly kind: string | undefined } | undefined;
+  let opened: { readonly host: Host; readonly kinds: readonly (HostKind | undefined)[] } | undefined;
   interpose((kind, open) => {
     if (opened !== undefined) {
-      if (opened.kind === kind || kind === undefined) return opened.host;
+      if (opened.kinds.includes(kind)) return opened.host;
       throw new UsageError(
         'ERR_IOMMUFD_UNAVAILABLE',
         `a transcript is of one host: this program opened another before`,
       );
     }
-    const host = task.mode === 'record' ? record(task.file, open) : replay(task);
-    take(task);
-    opened = { host, kind };
+    task.claim();
+    const host = task.mode === 'record' ? record(task, open) : replay(task);
+    forgetTask();
+    task.noteOpened();
+    // The same one, named or not.
+    opened = { host, kinds: [undefined, kind, kindOfFiles(hostSeam(host))] };
     return host;
   });
 }
 
 const task = findTask();
 if (task !== undefined) {
+  if (isMainThread) answerForThreads(task);
   interposeFor(task);
-  if (isMainThread && task.mode === 'replay') answerForThreads(task);
 }

@@ -1,8 +1,7 @@
 // `iommufd run`: runs any program with an emulated machine's device nodes. The machine is in this process; a shim that is
 // loaded into the program forwards what the program asks of them.
-import { spawn } from 'node:child_process';
-import { closeSync, existsSync, constants as fsConstants, mkdtempSync, openSync, rmSync } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { makeMachine } from '../emulated/host-options.js';
 import type { Machine } from '../emulated/machine.js';
@@ -10,49 +9,13 @@ import { PAGE_SIZE } from '../emulated/memory/backing.js';
 import { loadNative } from '../host/native.js';
 import { SHIM, shimEnvironment } from '../run/environment.js';
 import { RunServer } from '../run/server.js';
+import { runProgram } from './program.js';
 import { type RunTask, readRunArguments } from './run-arguments.js';
 
 const MISUSE = 2;
 
-function exitCode(code: number | null, signal: NodeJS.Signals | null): number {
-  return code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
-}
 function tell(text: string): void {
   process.stderr.write(`iommufd run: ${text}\n`);
-}
-
-/** Whoever signals this process means the program. What comes from a terminal, the program gets from there too. */
-function passSignals(pass: (signal: NodeJS.Signals) => void): void {
-  const isFromTerminal = hasTerminal();
-  for (const signal of ['SIGINT', 'SIGQUIT'] as const) {
-    process.on(signal, () => isFromTerminal || pass(signal));
-  }
-  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) {
-    process.on(signal, pass);
-  }
-}
-function hasTerminal(): boolean {
-  try {
-    closeSync(openSync('/dev/tty', fsConstants.O_RDONLY | fsConstants.O_NOCTTY));
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** The program's end, as this process's exit code. */
-function runProgram(task: RunTask, socket: string): Promise<number> {
-  const env = { ...process.env, ...shimEnvironment(socket) };
-  // Before it starts: it may have itself signalled at once. What comes until it is there waits for this turn's end.
-  passSignals((signal) => child.kill(signal));
-  const child = spawn(task.command, task.args, { stdio: 'inherit', env });
-  return new Promise((resolve) => {
-    child.on('error', (error) => {
-      tell(error.message);
-      resolve(1);
-    });
-    child.on('exit', (code, signal) => resolve(exitCode(code, signal)));
-  });
 }
 
 async function runTask(task: RunTask, machine: Machine): Promise<number> {
@@ -62,7 +25,8 @@ async function runTask(task: RunTask, machine: Machine): Promise<number> {
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
   const server = new RunServer(machine, { folder, privileged: task.privileged, tell });
   await server.listen();
-  const code = await runProgram(task, server.path).finally(() => server.close());
+  const env = { ...process.env, ...shimEnvironment(server.path) };
+  const code = await runProgram(task.command, task.args, env, tell).finally(() => server.close());
   if (server.failure === undefined) return code;
   const { failure } = server;
   tell(`the emulated machine failed: ${failure instanceof Error ? failure.stack : String(failure)}`);

@@ -3,6 +3,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { getEnvironmentData, isMainThread, setEnvironmentData, threadId } from 'node:worker_threads';
+import { UsageError } from '../host/errors.js';
+import { claim, noteOpened } from './claim.js';
 import type { Mode } from './environment.js';
 
 const KEY = 'iommufd-transcript';
@@ -14,7 +16,10 @@ const FAILED = 1;
 interface Shared {
   readonly mode: Mode;
   readonly file: string;
-  readonly marker: string | undefined;
+  /** Where it is told which process has the transcript. */
+  readonly folder: string;
+  /** Of this process, among those that the command runs. */
+  readonly owner: string;
   readonly counters: Int32Array;
 }
 
@@ -46,9 +51,11 @@ export class ThreadTask {
   }
 
   /** Of the main thread; those that it makes find it. */
-  static ofProcess(task: Omit<Shared, 'counters'>): ThreadTask {
+  static ofProcess(task: Omit<Shared, 'counters' | 'owner'>): ThreadTask {
     const counters = new Int32Array(new SharedArrayBuffer(8));
-    const shared = { ...task, counters };
+    // Numbers of processes are used again.
+    const owner = `${process.pid} ${performance.timeOrigin}`;
+    const shared = { ...task, owner, counters };
     setEnvironmentData(KEY, shared as never);
     return new ThreadTask(shared);
   }
@@ -65,12 +72,19 @@ export class ThreadTask {
     const { file } = this.#shared;
     return isMainThread ? file : fileOfThread(file, threadId);
   }
-  get marker(): string | undefined {
-    return this.#shared.marker;
+  /** @throws UsageError ERR_IOMMUFD_UNAVAILABLE where another process has the transcript */
+  claim(): void {
+    const { folder, owner } = this.#shared;
+    const has = claim(folder, owner);
+    if (has === owner) return;
+    throw new UsageError(
+      'ERR_IOMMUFD_UNAVAILABLE',
+      `a transcript is of one process, and process ${has.split(' ', 1)[0]} opened a host before: each takes a command of its own`,
+    );
   }
-
   noteOpened(): void {
     Atomics.add(this.#shared.counters, OPENED, 1);
+    noteOpened(this.#shared.folder, this.file);
   }
   noteFailed(): void {
     Atomics.add(this.#shared.counters, FAILED, 1);

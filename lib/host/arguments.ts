@@ -1,5 +1,6 @@
 // Argument checks, before the kernel is asked. 64-bit values are bigint or safe integer in, bigint out.
 import { invalidType, outOfRange } from './errors.js';
+import { isLikeMade } from './made.js';
 
 /** A 64-bit value as callers may give it: an IOVA, an address, a length. */
 export type U64 = bigint | number;
@@ -80,9 +81,24 @@ export function toBytes(value: Uint8Array, name: string): Uint8Array {
   return new Uint8Array(value);
 }
 
+/** What a caller's iterable yields, each made into what is needed, by its place. */
+export function toList<T, U>(value: Iterable<T>, name: string, of: string, each: (item: T, at: number) => U): U[] {
+  if (!isIterable(value)) throw invalidType(name, `an iterable of ${of}`, value);
+  return Array.from(value, each);
+}
+
+/** Numbers are none of the things listed here: an array of them is refused also where it has lost its bytes, or never had any. */
+function isIterable(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (ArrayBuffer.isView(value) || Object.prototype.isPrototypeOf.call(TYPED_ARRAY, value)) return false;
+  return typeof Reflect.get(value, Symbol.iterator) === 'function';
+}
+
 /** An options object with no names but the known ones: a misspelling is an error, not a default. */
 export function checkOptions(value: object, known: readonly string[], name = 'options'): void {
   if (typeof value !== 'object' || value === null) throw invalidType(name, 'an object', value);
+  // Its accessors would be taken for options, and throw where it is a proxy or a copy.
+  if (isLikeMade(value)) throw invalidType(name, `an object with ${known.join(', ')}`, value);
   for (const key of Object.keys(value)) {
     if (!known.includes(key)) throw unknownOption(key, known, name);
   }

@@ -5,10 +5,19 @@ import { invalidType } from './errors.js';
 type Class<T> = abstract new (...given: never[]) => T;
 
 const all = new WeakSet<object>();
+const prototypes = new WeakSet<object>();
 
 /** Said by the constructors of what callers pass to calls. */
 export function noteMade(object: object): void {
   all.add(object);
+  prototypes.add(Object.getPrototypeOf(object));
+}
+
+/** Whether it has the members of such an object, be it one itself, a proxy or a copy. */
+export function isLikeMade(value: object): boolean {
+  let at: object | null = value;
+  while (at !== null && at !== Object.prototype && !prototypes.has(at)) at = Object.getPrototypeOf(at);
+  return at !== null && at !== Object.prototype;
 }
 
 /** Whether it is an object of that class itself. */

@@ -1,5 +1,5 @@
 // Live update, in the process that goes: what another needs to go on with an iommufd, and the end here without an end there.
-import { checkOptions } from '../host/arguments.js';
+import { checkOptions, toList } from '../host/arguments.js';
 import { invalidType, UsageError } from '../host/errors.js';
 import { checkMade } from '../host/made.js';
 import { DmaMemory, heldRegion, holdMemory, type MemoryHold, memoryRegion, memorySeam } from '../host/memory.js';
@@ -148,7 +148,7 @@ export function abandonAll(ctx: Context): unknown[] {
 export function handOver(ctx: Context, options: HandoverOptions, giveUp: () => readonly unknown[]): Handover {
   checkOptions(options, ['memories']);
   const { memories: given = [] } = options;
-  const memories = Array.from(given, checkMemory);
+  const memories = toList(given, 'memories', 'DmaMemory', checkMemory);
   // After the options: reading them may run code of the caller's.
   ctx.check();
   ctx.checkIdle();

@@ -5,6 +5,7 @@ import {
   checkSignal,
   toBoolean,
   toFd,
+  toList,
   toU64,
   type U64,
   U64_MAX,
@@ -255,10 +256,7 @@ export class Ioas extends KernelObject {
    * @throws IommufdError EINVAL (ranges overlap or are empty), EADDRINUSE (not all usable now)
    */
   allowIovas(ranges: Iterable<{ readonly start: U64; readonly last: U64 }>): void {
-    if (typeof ranges !== 'object' || ranges === null || !(Symbol.iterator in ranges)) {
-      throw invalidType('ranges', 'an iterable of { start, last }', ranges);
-    }
-    const list = Array.from(ranges, rangeOf);
+    const list = toList(ranges, 'ranges', '{ start, last }', rangeOf);
     const bytes = new Uint8Array(list.length * uapi.iommu_iova_range.size);
     const view = new DataView(bytes.buffer);
     list.forEach((range, i) => {

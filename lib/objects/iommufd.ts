@@ -1,6 +1,6 @@
 // An open /dev/iommu: the root of all objects.
-import { checkOptions, oneOf, toFd, toU32, toU64, type U64 } from '../host/arguments.js';
-import { IommufdError, UsageError } from '../host/errors.js';
+import { checkOptions, oneOf, toFd, toList, toU32, toU64, type U64 } from '../host/arguments.js';
+import { IommufdError, invalidType, UsageError } from '../host/errors.js';
 import { checkMade, noteMade } from '../host/made.js';
 import { defaultHost, Host, hostSeam } from '../host-object.js';
 import * as uapi from '../uapi/iommufd.js';
@@ -156,7 +156,7 @@ export class Iommufd {
     const number = toU32(id, 'id');
     checkOptions(options, ['mappings']);
     const { mappings } = options;
-    const list = mappings === undefined ? undefined : Array.from(mappings, mapping);
+    const list = mappings === undefined ? undefined : toList(mappings, 'mappings', '{ iova, length }', mapping);
     this.#context.check();
     const known = knownIoas(this.#context, number);
     if (known !== undefined) return known;
@@ -294,7 +294,9 @@ function disposeAll(objects: readonly KernelObject[]): unknown[] {
 }
 
 /** A mapping that somebody else made, as it was told. */
-function mapping({ iova, length }: { readonly iova: U64; readonly length: U64 }, i: number) {
+function mapping(given: { readonly iova: U64; readonly length: U64 }, i: number) {
+  if (typeof given !== 'object' || given === null) throw invalidType(`mappings[${i}]`, '{ iova, length }', given);
+  const { iova, length } = given;
   return { iova: toU64(iova, `mappings[${i}].iova`), length: toU64(length, `mappings[${i}].length`) };
 }
 

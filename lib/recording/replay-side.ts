@@ -99,19 +99,30 @@ export class ReplaySide implements Side, RegionHome {
   exchange<T>(asked: Line, { apply }: Call<T>): T {
     const answer = this.script.take(asked);
     const { before, memory, throws } = answer;
-    this.#putMemory(before);
-    const result = throws === undefined ? apply(answer) : undefined;
-    this.#putMemory(memory);
+    const result = this.#answer(answer, () => {
+      this.#putMemory(before);
+      const applied = throws === undefined ? apply(answer) : undefined;
+      this.#putMemory(memory);
+      return applied;
+    });
     this.#putEarly();
     if (throws !== undefined) throw rebuilt(throws as Line);
     return result as T;
+  }
+  /** Does what a line says; one that cannot be done ends the replay. */
+  #answer<T>(line: Line, work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw this.script.broken(line, error);
+    }
   }
   /** What was there before the next call is there in the next turn: a program may wait for it, and call nothing meanwhile. */
   #putEarly(): void {
     const { upcoming } = this.script;
     if (upcoming?.before === undefined) return;
     setImmediate(() => {
-      if (this.script.upcoming === upcoming) this.#putMemory(upcoming.before);
+      if (this.script.upcoming === upcoming) this.#answer(upcoming, () => this.#putMemory(upcoming.before));
     });
   }
   exchangeLater(asked: Line, { apply }: Call<number | Promise<number>>): Promise<number> {
@@ -137,7 +148,7 @@ export class ReplaySide implements Side, RegionHome {
 
   /** What came by itself. */
   #happen(line: Line): void {
-    this.#putMemory(line.memory);
+    this.#answer(line, () => this.#putMemory(line.memory));
     this.#putEarly();
     if (line.event === 'readable') {
       this.#watches.get(String(line.watch))?.becomeReadable();
@@ -148,7 +159,7 @@ export class ReplaySide implements Side, RegionHome {
     this.#jobs.delete(name);
     if (job === undefined) return;
     try {
-      job.resolve(job.apply(line));
+      job.resolve(this.#answer(line, () => job.apply(line)));
     } catch (error) {
       job.reject(error);
     }

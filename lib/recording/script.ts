@@ -3,12 +3,14 @@
 import { UsageError } from '../host/errors.js';
 import {
   askedIn,
+  brokenAt,
   firstDifference,
   type Header,
   type Json,
   type Line,
   lineText,
   parseTranscript,
+  type Transcript,
 } from './transcript.js';
 
 /** The header is line 1, so the first of `lines` is line 2. */
@@ -25,6 +27,14 @@ const show = (value: Json | undefined): string => {
   return text.length > LONGEST ? `${text.slice(0, LONGEST)}...` : text;
 };
 
+function parsed(text: string, name: string): Transcript {
+  try {
+    return parseTranscript(text);
+  } catch (error) {
+    throw brokenAt(name, error);
+  }
+}
+
 export class Script {
   readonly header: Header;
   readonly #name: string;
@@ -35,7 +45,7 @@ export class Script {
   #difference: UsageError | undefined;
 
   constructor(text: string, name: string, onEvent: (line: Line) => void) {
-    const { header, lines } = parseTranscript(text);
+    const { header, lines } = parsed(text, name);
     this.header = header;
     this.#lines = lines;
     this.#name = name;
@@ -82,10 +92,18 @@ export class Script {
   /** From here on nothing is answered any more. */
   fail(what: string): UsageError {
     const place = `${this.#name}:${this.#next + FIRST_LINE}`;
-    this.#difference = new UsageError(
-      'ERR_IOMMUFD_REPLAY',
-      `${place}: the program does not do what was recorded${what}`,
+    return this.#end(
+      new UsageError('ERR_IOMMUFD_REPLAY', `${place}: the program does not do what was recorded${what}`),
     );
+  }
+
+  /** A line that cannot be answered from, whatever the program does: nothing is any more. */
+  broken(line: Line, error: unknown): UsageError {
+    const place = `${this.#name}:${this.#lines.indexOf(line) + FIRST_LINE}`;
+    return this.#end(brokenAt(place, error));
+  }
+  #end(difference: UsageError): UsageError {
+    this.#difference ??= difference;
     this.#events.length = 0;
     return this.#difference;
   }

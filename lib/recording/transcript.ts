@@ -74,28 +74,56 @@ export function notATranscript(why: string): UsageError {
   return new UsageError('ERR_IOMMUFD_REPLAY', `this is no transcript that can be replayed: ${why}`);
 }
 
+/** The same with its place in front, whatever it was that a transcript's text led to. */
+export function brokenAt(place: string, error: unknown): UsageError {
+  const { message } = error instanceof UsageError ? error : notATranscript(String(error));
+  return new UsageError('ERR_IOMMUFD_REPLAY', `${place}: ${message}`);
+}
+
 function isObject(value: unknown): value is Line {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function parseLine(text: string, number: number): Line {
-  let line: unknown;
+/** What is no JSON is undefined. */
+function parseJson(text: string): unknown {
   try {
-    line = JSON.parse(text);
+    return JSON.parse(text);
   } catch {
-    throw notATranscript(`line ${number} is not JSON`);
+    return undefined;
   }
+}
+
+function parseLine(text: string, number: number, isCut: boolean): Line {
+  const line = parseJson(text);
+  if (line === undefined && isCut) {
+    throw notATranscript(`line ${number}, its last, was cut short: the recording was killed, or the copy is not whole`);
+  }
+  if (line === undefined) throw notATranscript(`line ${number} is not JSON`);
   if (!isObject(line)) throw notATranscript(`line ${number} is not an object`);
+  const isKnown = typeof line.call === 'string' || typeof line.event === 'string';
+  if (!isKnown) throw notATranscript(`line ${number} is neither a call nor an event`);
   return line;
 }
 
 const KINDS: readonly HostKind[] = ['kernel', 'emulated', 'recording', 'replay'];
 const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0;
 
-function checkHeader(line: Line | undefined): Header {
-  if (line?.format !== FORMAT) throw notATranscript(`it does not start with {"format":"${FORMAT}"}`);
+/** Whether a text begins as transcripts do. */
+export function beginsAsTranscript(text: string): boolean {
+  return text.startsWith(`{"format":"${FORMAT}"`);
+}
+
+/** What a first line says. @throws UsageError ERR_IOMMUFD_REPLAY */
+export function parseHeader(text: string): Header {
+  if (text === '') throw notATranscript('it is empty');
+  const line = parseJson(text);
+  if (!isObject(line) || line.format !== FORMAT) {
+    throw notATranscript(`it does not start with {"format":"${FORMAT}"}`);
+  }
   if (line.version !== VERSION) {
-    throw notATranscript(`it has version ${JSON.stringify(line.version)}, this library knows version ${VERSION}`);
+    throw notATranscript(
+      `it has version ${JSON.stringify(line.version)}, this library knows version ${VERSION}: record it anew, or use an iommufd that knows it`,
+    );
   }
   const { host, release = '', pageSize, arenaSize, followed } = line;
   const kind = KINDS.find((known) => known === host);
@@ -112,15 +140,12 @@ export interface Transcript {
 
 /** @throws UsageError ERR_IOMMUFD_REPLAY */
 export function parseTranscript(text: string): Transcript {
-  const [first, ...lines] = text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line, index) => parseLine(line, index + 1));
-  for (const [index, line] of lines.entries()) {
-    const isKnown = typeof line.call === 'string' || typeof line.event === 'string';
-    if (!isKnown) throw notATranscript(`line ${index + 2} is neither a call nor an event`);
-  }
-  return { header: checkHeader(first), lines };
+  const isCut = !text.endsWith('\n');
+  const [first = '', ...others] = text.trimEnd().split('\n');
+  const header = parseHeader(first);
+  // The header is line 1.
+  const last = others.length + 1;
+  return { header, lines: others.map((line, index) => parseLine(line, index + 2, isCut && index + 2 === last)) };
 }
 
 /** Where two lines begin to differ: the path to it, and what is there on either side. */

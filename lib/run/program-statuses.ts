@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { PAGE_SIZE } from '../emulated/memory/backing.js';
+import { unlessRefused } from '../emulated/remote/file-calls.js';
 import type { Program } from './program.js';
 
 const KIB = 1024;
@@ -35,7 +36,10 @@ export class ProgramStatuses {
       locked += program.process.charged.mm;
     }
     if (pinned === 0 && locked === 0) return 0;
-    const text = add(add(readFileSync(`/proc/${pid}/status`, 'latin1'), 'VmPin', pinned), 'VmLck', locked);
+    const status = unlessRefused(() => readFileSync(`/proc/${pid}/status`, 'latin1'));
+    // It ended meanwhile: whoever asks is told so by the path itself.
+    if (status === undefined) return 0;
+    const text = add(add(status, 'VmPin', pinned), 'VmLck', locked);
     const number = ++this.#number;
     writeFileSync(path.join(this.#folder, `status-${number}`), text, 'latin1');
     return number;

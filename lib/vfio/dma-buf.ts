@@ -1,7 +1,7 @@
 // Memory BARs as dma-bufs: files that other drivers can reach the device by, peer to peer. A reset, memory that is turned
 // off, low power and closing the device revoke them for all who use them (drivers/vfio/pci/vfio_pci_dmabuf.c).
-import { checkOptions, toSize, type U64 } from '../host/arguments.js';
-import { invalidType, outOfRange } from '../host/errors.js';
+import { checkOptions, toList, toSize, type U64 } from '../host/arguments.js';
+import { outOfRange } from '../host/errors.js';
 import { type DmaBufFile, exportsDmaBufs, type RevokedBy } from '../objects/dma-buf-mapping.js';
 import * as uapi from '../uapi/vfio.js';
 import type { DeviceCore } from './core.js';
@@ -109,11 +109,8 @@ function rangesOf(options: DmaBufOptions, size: number, page: number): { offset:
   checkOptions(options, ['offset', 'length', 'ranges']);
   const { ranges, ...single } = { ...options };
   if (ranges === undefined) return [rangeOf(single, size, page, '')];
-  if (typeof ranges !== 'object' || ranges === null || !(Symbol.iterator in ranges)) {
-    throw invalidType('ranges', 'an iterable of { offset, length }', ranges);
-  }
   if (Object.keys(single).length > 0) throw outOfRange('options', 'ranges, or offset and length', 'both');
-  const list = Array.from(ranges, (range, i) => {
+  const list = toList(ranges, 'ranges', '{ offset, length }', (range, i) => {
     checkOptions(range, ['offset', 'length'], `ranges[${i}]`);
     return rangeOf({ ...range }, size, page, `ranges[${i}].`);
   });

@@ -1,7 +1,7 @@
 // A device's own notes of which IOVAs it wrote to: for devices that can, where their IOMMU cannot (dirty bitmaps of page
 // tables). What is reported is forgotten by the device.
-import { checkOptions, toU64, type U64, U64_MAX } from '../host/arguments.js';
-import { invalidType, outOfRange } from '../host/errors.js';
+import { checkOptions, toList, toU64, type U64, U64_MAX } from '../host/arguments.js';
+import { outOfRange } from '../host/errors.js';
 import { bitRuns } from '../objects/bit-runs.js';
 import { allocateBlock, freeBlock } from '../objects/call.js';
 import type { DirtyRange } from '../objects/dirty-bitmap.js';
@@ -138,10 +138,7 @@ function toPageSize(value: U64 = 4096): bigint {
 }
 
 function toRanges(given: DmaLoggingOptions['ranges'], pageSize: bigint): Range[] {
-  if (typeof given !== 'object' || given === null || !(Symbol.iterator in given)) {
-    throw invalidType('ranges', 'an iterable of { iova, length }', given);
-  }
-  const ranges = Array.from(given, (range, i) => {
+  const ranges = toList(given, 'ranges', '{ iova, length }', (range, i) => {
     const name = `ranges[${i}]`;
     checkOptions(range, ['iova', 'length'], name);
     return toRange(range, pageSize, name);

@@ -118,10 +118,19 @@ export function runScript(script: string): SpawnSyncReturns<string> {
 
 /** Runs a file of this folder in a process of its own, and answers what it told. It must end well, and say nothing else. */
 export function runChild(name: string, ...args: string[]): unknown {
+  return runChildWith([], name, ...args);
+}
+
+/** The same, with flags of the engine. */
+export function runChildWith(flags: readonly string[], name: string, ...args: string[]): unknown {
   const file = fileURLToPath(new URL(name, import.meta.url));
   const timeout = atLength ? 1_200_000 : 50_000;
   const options = { encoding: 'utf8', timeout, killSignal: 'SIGKILL' } as const;
-  const { status, signal, stdout, stderr } = spawnSync(process.execPath, ['--no-warnings', file, ...args], options);
+  const { status, signal, stdout, stderr } = spawnSync(
+    process.execPath,
+    [...flags, '--no-warnings', file, ...args],
+    options,
+  );
   assert.deepEqual({ status, signal, stderr }, { status: 0, signal: null, stderr: '' }, stdout);
   return JSON.parse(stdout);
 }

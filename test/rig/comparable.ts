@@ -121,7 +121,12 @@ interface Chosen {
 }
 
 const FIXED_IOVA = 1;
-const MAPS: ReadonlySet<unknown> = new Set(['IOMMU_IOAS_MAP', 'IOMMU_IOAS_MAP_FILE']);
+/** The field that answers the IOVA which a call chose. */
+const CHOSEN_BY: ReadonlyMap<Json | undefined, string> = new Map([
+  ['IOMMU_IOAS_MAP', 'iova'],
+  ['IOMMU_IOAS_MAP_FILE', 'iova'],
+  ['IOMMU_IOAS_COPY', 'dst_iova'],
+]);
 const IOVA_FIELD = /iova$/;
 /** The mock names accesses by their fds. */
 const BY_ACCESS = new Set(['access_pages', 'access_rw', 'access_replace_ioas', 'destroy_access_pages']);
@@ -151,8 +156,11 @@ class Case {
   #isAnswerOfJob({ event, job, ...answer }: Line): boolean {
     const at = event === 'done' ? this.#lines.findIndex((line) => line.job === job) : -1;
     const asked = this.#lines[at];
-    if (asked !== undefined) this.#lines[at] = { ...asked, ...(shortened(answer) as Line) };
-    return asked !== undefined;
+    if (asked === undefined) return false;
+    const told = shortened(answer) as Line;
+    const out = this.#out(asked.ioctl, (asked.in ?? {}) as Fields, (told.out ?? {}) as Fields, told.result === 0);
+    this.#lines[at] = { ...asked, ...told, ...(told.out === undefined ? {} : { out }) };
+    return true;
   }
 
   /** How often a program polls takes its time: of reads that follow each other the last is told. */
@@ -165,26 +173,30 @@ class Case {
   #ioctl(line: Line): Line {
     const { call, fd, name, in: asked, behind, tail, result, out, ...rest } = line;
     if (call !== 'ioctl' || typeof name !== 'string' || asked === undefined) return line;
-    const outcome = this.#iovas(name, asked as Fields, (out ?? {}) as Fields, result === 0);
-    const input = told(name, outcome.asked);
+    const input = told(
+      name,
+      mapFields(asked as Fields, (value, field) => this.#named(field, value)),
+    );
+    const answer = this.#out(name, asked as Fields, (out ?? {}) as Fields, result === 0);
     const test = /^IOMMU_TEST_CMD (.*)/.exec(name)?.[1];
-    if (test !== undefined) this.#access(test, input, outcome.out);
+    if (test !== undefined) this.#access(test, input, answer);
     const given = tail === undefined || ZEROS.test(String(tail)) ? undefined : tail;
     // What is undefined is left out, and these come in the order of their use.
     return {
       ...{ ioctl: name, fd, in: unlessEmpty(input), behind, tail: given },
-      ...{ result: test === 'dmabuf_get' ? madeFile(result) : result, out: unlessEmpty(outcome.out), ...rest },
+      ...{ result: test === 'dmabuf_get' ? madeFile(result) : result, out: unlessEmpty(answer), ...rest },
     };
   }
 
   /** IOVAs that the kernel chose suit where memory lies and what the IOMMU translates. */
-  #iovas(name: string, asked: Fields, out: Fields, worked: boolean): { asked: Fields; out: Fields } {
-    const isChoice = MAPS.has(name) && worked && (Number(asked.flags) & FIXED_IOVA) === 0;
-    const input = mapFields(asked, (value, field) => this.#named(field, value));
-    if (!isChoice) return { asked: input, out: mapFields(out, (value, field) => this.#named(field, value)) };
-    const start = BigInt(String(out.iova ?? asked.iova));
+  #out(name: Json | undefined, asked: Fields, out: Fields, worked: boolean): Fields {
+    const field = CHOSEN_BY.get(name);
+    if (field === undefined || !worked || (Number(asked.flags ?? 0) & FIXED_IOVA) !== 0) {
+      return mapFields(out, (value, field) => this.#named(field, value));
+    }
+    const start = BigInt(String(out[field] ?? asked[field]));
     this.#chosen.push({ start, length: BigInt(String(asked.length)) });
-    return { asked: input, out: { ...out, iova: `chosen:${this.#chosen.length - 1}` } };
+    return { ...out, [field]: `chosen:${this.#chosen.length - 1}` };
   }
   #named(field: string, value: Json | undefined): Json | undefined {
     if (!IOVA_FIELD.test(field) || typeof value !== 'string' || !value.startsWith('0x')) return value;

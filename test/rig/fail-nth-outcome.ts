@@ -11,6 +11,16 @@ const POINTS = ['ENOENT', 'EFAULT', 'EINVAL', 'ENOMEM'];
 /** Where Linux itself says something else than ENOMEM when memory is short. */
 const OTHERS: readonly { readonly syscall: string; readonly code: string; readonly why: string }[] = [
   { syscall: 'memfd_create', code: 'ENOSPC', why: 'mm/shmem.c: no inode can be had' },
+  {
+    syscall: 'VFIO_DEVICE_SET_IRQS',
+    code: 'ENOSPC',
+    why: 'pci/msi: what a domain of interrupts refuses is a lack of room',
+  },
+  {
+    syscall: 'VFIO_DEVICE_GET_GFX_DMABUF',
+    code: 'EINVAL',
+    why: 'samples/vfio-mdev/mbochs.c: a buffer could not be made',
+  },
 ];
 
 export function told({ kinds, call, result }: Failed): string {

@@ -1,6 +1,10 @@
 // What is left when programs end, however they end, and when the server does.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
+import { connect } from 'node:net';
+import { OPERATION, REQUEST_SIZE } from '../../lib/run/protocol.js';
 import { compile, describePrograms, ended, RunStage, removeFolder } from './programs.js';
 
 const CYCLES = process.env.IOMMUFD_TORTURE === '1' ? 3000 : 90;
@@ -24,6 +28,18 @@ describePrograms('programs on an emulated machine come and go', () => {
   it('a stranger on the socket does them no harm', async () => {
     assert.equal(await stage.run(compile('stranger')), 'let alone\n');
     assert(stage.told.length > 0 && stage.told.every((text) => /says that it is/.test(text)), stage.told.join('\n'));
+    await stage.checkEmpty();
+    assert.equal(await stage.run(compile('threads')), 'done\n');
+  });
+
+  it('killed before they were answered, they leave the others alone', async () => {
+    const killed = spawnSync('true').pid;
+    const hello = Buffer.alloc(REQUEST_SIZE);
+    hello.writeUInt32LE(OPERATION.calls);
+    hello.writeBigUInt64LE(BigInt(killed), 16);
+    const socket = connect(stage.server.path);
+    socket.write(hello);
+    await once(socket.resume(), 'close');
     await stage.checkEmpty();
     assert.equal(await stage.run(compile('threads')), 'done\n');
   });

@@ -60,7 +60,7 @@ export async function soak(make: (random: Random) => World, span: Span): Promise
     const goesOn = () => tally.lives < span.least || performance.now() < until;
     for (let { seed } = span; goesOn(); seed += step) {
       await live(make, seed + offset, goesOn, tally).catch((cause: unknown) => {
-        throw new Error(`${what}: IOMMUFD_SOAK_SEED=${seed} shows it first`, { cause });
+        throw new Error(`${what}: IOMMUFD_SEED=${seed} shows it first`, { cause });
       });
     }
   } finally {

@@ -66,6 +66,33 @@ describe('arguments that mean ill', () => {
     iommufd.close();
   });
 
+  it('are no options where they are objects of this package', () => {
+    const { host, iommufd, device } = deviceStage();
+    const ioas = iommufd.allocIoas();
+    const parent = ioas.allocHwpt(device, { dirtyTracking: true });
+    const ram = host.allocateMemory(PAGE);
+    for (const object of [host, iommufd, device, ioas, ram]) {
+      for (const options of [
+        object,
+        new Proxy(object, {}),
+        Object.create(object),
+        Object.create(Object.getPrototypeOf(object)),
+      ]) {
+        const calls = [
+          () => parent.dirtyBitmap(untyped(options)),
+          () => iommufd.adoptIoas(7, untyped(options)),
+          () => host.allocateMemory(PAGE, untyped(options)),
+        ];
+        for (const call of calls) assert.equal(codeOf(call), TYPE, String(call));
+      }
+    }
+    // Options may inherit others, or nothing.
+    for (const options of [Object.create({ backing: 'memfd' }), Object.create(null)]) {
+      assert.equal(host.allocateMemory(PAGE, options).backing, 'memfd');
+    }
+    iommufd.close();
+  });
+
   it('can be shown, also where they only look like objects of this package', () => {
     const { iommufd } = deviceStage();
     const ioas = iommufd.allocIoas();
@@ -108,6 +135,41 @@ describe('arguments that mean ill', () => {
     const { viommu, seam } = viommuStage();
     viommu.invalidate({ smmuv3: new Words(2) });
     assert.equal(seam.made('IOMMU_HWPT_INVALIDATE').at(-1)?.input.entry_num, 1);
+  });
+
+  it('are no lists where they cannot be listed', () => {
+    const iommufd = createEmulatedHost().openIommufd();
+    const ioas = iommufd.allocIoas();
+    const gone = new Uint8Array(8);
+    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    const arrays = [
+      gone,
+      new Uint8Array(8),
+      new Uint8Array(0),
+      new Proxy(gone, {}),
+      runInNewContext('new Uint8Array(8)'),
+    ];
+    const others = [
+      Object.create(Uint8Array.prototype),
+      { length: 0 },
+      { [Symbol.iterator]: 5 },
+      {},
+      5,
+      null,
+      [null],
+      [5],
+    ];
+    for (const list of [...arrays, ...others]) {
+      const calls = [
+        () => ioas.allowIovas(untyped(list)),
+        () => iommufd.handOver({ memories: untyped(list) }),
+        () => iommufd.adoptIoas(7, { mappings: untyped(list) }),
+      ];
+      for (const call of calls) assert.equal(codeOf(call), TYPE, `${inspect(list)} of ${call}`);
+    }
+    ioas.allowIovas(new Set([{ start: 0n, last: 0xfffn }]));
+    iommufd.adoptIoas(7, { mappings: new Map([[{ iova: 0n, length: PAGE }, 1]]).keys() });
+    iommufd.close();
   });
 
   it('must be there where they are needed', () => {

@@ -56,18 +56,32 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
       console.log(kept.every((window) => window.length === 65536 && window[0] < 50)); eventfd.close(); ram.free();`,
     prints: 'true\n',
   },
+  'drops windows, and then their memory, in one turn': {
+    // Where that ends all finalizers, memory that is forgotten afterwards stays, without a warning.
+    script: `const turn = () => new Promise(setImmediate); const codes = []; process.on('warning', ({ code }) => codes.push(code));
+      await (async () => { const short = host.allocateMemory(65536); (() => { short.window()[0] = 1; })(); await turn(); gc(); short.free(); })();
+      gc(); gc(); await turn();
+      (() => { host.allocateMemory(65536); })();
+      for (let i = 0; i < 20 && codes.length === 0; i++) { gc(); await turn(); }
+      console.log(...codes); ram.free(); eventfd.close();`,
+    prints: 'IOMMUFD_COLLECTED\n',
+  },
   'sends windows, memory and hosts to a worker': {
+    // The worker is a script, not a module as the program is.
     script: `const { Worker } = await import('node:worker_threads');
-      const worker = new Worker("require('node:worker_threads').parentPort.on('message', (m) => { if (m.w) m.w.fill(9); })", { eval: true });
+      const answers = []; let heard = () => {}; let sent = 4;
+      const worker = new Worker(\`const { parentPort } = require('node:worker_threads');
+        parentPort.on('message', ({ w }) => { w?.fill(9); parentPort.postMessage(w ? w[65535] : 'copy'); });\`, { eval: true, execArgv: [] });
+      worker.on('message', (answer) => { answers.push(answer); heard(); });
       for (const value of [ram, host, eventfd]) worker.postMessage({ value });
       const window = ram.window();
       worker.postMessage({ w: window });
-      try { worker.postMessage({ w: window }, [window.buffer]); } catch (error) { if (!(error instanceof Error)) throw error; }
+      try { worker.postMessage({ w: window }, [window.buffer]); sent++; } catch (error) { if (!(error instanceof Error)) throw error; }
       ram.free();
       const next = host.allocateMemory(65536);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      console.log(next.read(0, 1)[0]); await worker.terminate(); eventfd.close();`,
-    prints: '0\n',
+      while (answers.length < sent) await new Promise((resolve) => { heard = resolve; });
+      console.log(...answers.slice(0, 4), next.read(0, 1)[0]); await worker.terminate(); eventfd.close();`,
+    prints: 'copy copy copy 9 0\n',
   },
   'moves buffers away by the newest means': {
     flags: ['--harmony-rab-gsab-transfer'],

@@ -96,7 +96,11 @@ describe('the command', function () {
     assert.equal(fewer.status, 1);
     assert.match(fewer.stderr, /expected: \{"call":"eventfd".*\n\s+came:\s+nothing more: the program is at its end/);
     const none = run('replay', at('d.jsonl'), '--', process.execPath, '-e', '1');
-    assert.deepEqual([none.status, none.stderr], [1, 'iommufd replay: the program opened no host\n']);
+    assert.equal(none.status, 1);
+    assert.match(
+      none.stderr,
+      /^iommufd replay: the program opened no host, by openHost\(\) or Iommufd\.open\(\) of .*\n$/,
+    );
   });
   it('replays on any machine what was recorded of a real kernel with VT-d', () => {
     const program = ['--', process.execPath, example, '0000:00:05.0'];
@@ -136,7 +140,6 @@ describe('the command', function () {
   it('records a program whose main thread opens no host, and forgets threads of an earlier recording', () => {
     const threads = (...args: string[]) => ['--', process.execPath, at('threads.mjs'), ...args];
     run('record', at('u.jsonl'), ...threads('0x1000000', '0x2000000', '0x3000000'));
-    rmSync(at('u.jsonl'));
     assert.equal(run('record', at('u.jsonl'), ...threads('none', '0x2000000')).status, 0);
     assert.deepEqual([existsSync(at('u.jsonl')), existsSync(at('u.thread-2.jsonl'))], [false, false]);
     assert.deepEqual(run('replay', at('u.jsonl'), ...threads('none', '0x2000000')).status, 0);

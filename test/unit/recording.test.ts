@@ -49,7 +49,8 @@ const interrupts: Session = async (host, _hardware, seen) => {
     registers.write64(0x88, target);
     registers.write64(0x90, 14n);
     registers.write64(0x98, command);
-    while ((registers.read64(0x98) & 1n) !== 0n) await new Promise((resolve) => setTimeout(resolve, 1));
+    // Turns of the event loop, as the device does: of a timer it does not know how many come before it is done.
+    while ((registers.read64(0x98) & 1n) !== 0n) await new Promise((resolve) => setImmediate(resolve));
   }
   seen.push(Buffer.from(ram.read(0x800, 14)).toString());
   seen.push(
@@ -272,18 +273,47 @@ describe('replay', () => {
     const { transcript } = await record(short);
     const [header = '', ...rest] = transcript.split('\n');
     for (const [text, reason] of [
-      ['', /does not start with/],
+      ['', /^nic\.jsonl: .* it is empty$/],
+      ['nonsense', /does not start with/],
       ['{"format":"other"}', /does not start with/],
-      [header.replace('"version":1', '"version":2'), /version 2, this library knows version 1/],
+      [header.replace('"version":1', '"version":2'), /^nic\.jsonl: .* version 2, this library knows version 1/],
       [header.replace('"pageSize":4096', '"pageSize":"x"'), /header is not complete/],
-      [`${header}\nnonsense`, /line 2 is not JSON/],
+      [`${header}\nnonsense\n`, /line 2 is not JSON/],
+      [`${header}\n\n${rest.join('\n')}`, /line 2 is not JSON/],
+      [transcript.slice(0, -20), new RegExp(`^nic\\.jsonl: .* line ${rest.length}, its last, was cut short`)],
       [`${header}\n[]`, /line 2 is not an object/],
       [`${header}\n{}`, /line 2 is neither a call nor an event/],
       [`${rest.join('\n')}`, /does not start with/],
     ] as const) {
-      assert.throws(() => replayHost(text), { code: 'ERR_IOMMUFD_REPLAY', message: reason });
+      assert.throws(() => replayHost(text, { name: 'nic.jsonl' }), { code: 'ERR_IOMMUFD_REPLAY', message: reason });
     }
     assert.throws(() => replayHost(1 as never), { code: 'ERR_INVALID_ARG_TYPE' });
+  });
+  it('says which line cannot be answered from, and answers nothing after it', async () => {
+    const { transcript } = await record(short);
+    for (const [was, is, reason] of [
+      ['"out":{"out_ioas_id":1}', '"out":{"out_ioas_id":"x"}', /Cannot convert x to a BigInt/],
+      ['"out":{"out_ioas_id":1}', '"out":{"nothing":1}', /has no field nothing/],
+      ['"result":"fd:0"', '"result":"EWHAT"', /"EWHAT" is no result/],
+      ['"result":"mem:0"', '"result":"mem:7"', /mem:7 comes where mem:0 would be next/],
+    ] as const) {
+      const text = transcript.replace(was, is);
+      assert.notEqual(text, transcript);
+      const line = text.split('\n').findIndex((each) => each.includes(is)) + 1;
+      const { message } = await difference(text, short);
+      assert.match(message, new RegExp(`^transcript:${line}: this is no transcript that can be replayed: `));
+      assert.match(message, reason);
+    }
+  });
+  it('says so where what comes by an event cannot be answered from', async () => {
+    const waits: Session = async (host) => {
+      const iommufd = host.openIommufd();
+      await iommufd.allocIoas().mapAsync(host.allocateMemory(0x1000), { iova: IOVA });
+    };
+    const { transcript } = await record(waits);
+    const text = transcript.replaceAll(/("event":"done".*"result":)0/g, '$1"EWHAT"');
+    assert.notEqual(text, transcript);
+    assert.match((await difference(text, waits)).message, /^transcript:\d+: this is no .*"EWHAT" is no result$/);
   });
   it('throws what a host threw for misuse', async () => {
     const misuse: Session = (host, _hardware, seen) => {

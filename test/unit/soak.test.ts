@@ -1,14 +1,13 @@
 // VMMs that live at random on every emulated machine: in the end nothing is left, and no device has reached what was not mapped.
-// IOMMUFD_SOAK=300 takes that many seconds; IOMMUFD_SOAK_SEED=7 repeats a run from there.
+// IOMMUFD_SOAK=300 takes that many seconds; IOMMUFD_SEED=7 repeats a run from there.
 import assert from 'node:assert/strict';
 import type { MachineName } from '../../lib/emulated-host.js';
+import { SEED } from '../rig/seed.js';
 import { soak } from '../soak/run.js';
 import { emulatedWorld } from '../soak/world-emulated.js';
 
 const MACHINES: readonly MachineName[] = ['selftest', 'arm-smmuv3', 'tegra241-cmdqv', 'intel-vtd'];
 const SECONDS = Number(process.env.IOMMUFD_SOAK ?? 3);
-/** A life that a seed stands for; time says how many of them there are. */
-const FIRST = Number(process.env.IOMMUFD_SOAK_SEED ?? Date.now() % 1_000_000);
 
 describe('lives at random', () => {
   const complaints: unknown[] = [];
@@ -23,13 +22,13 @@ describe('lives at random', () => {
   for (const [index, machine] of MACHINES.entries()) {
     it(`leave nothing behind on ${machine}`, async function () {
       this.timeout((SECONDS + 60) * 1000);
-      const span = { what: machine, seed: FIRST, offset: index, step: MACHINES.length, least: 3 };
+      const span = { what: machine, seed: SEED, offset: index, step: MACHINES.length, least: 3 };
       const tally = await soak(emulatedWorld(machine), { ...span, seconds: SECONDS / MACHINES.length });
       assert.deepEqual(complaints, []);
       assert(tally.nested > 0 && tally.dmas > tally.nested, 'devices reach memory, by tables of both kinds');
       if (this.test === undefined) return;
       const { lives, calls, dmas, nested } = tally;
-      this.test.title += ` (seed ${FIRST}: ${lives} lives, ${calls} calls, ${dmas} DMAs, ${nested} of them nested)`;
+      this.test.title += ` (seed ${SEED}: ${lives} lives, ${calls} calls, ${dmas} DMAs, ${nested} of them nested)`;
     });
   }
 });

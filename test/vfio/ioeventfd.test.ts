@@ -101,6 +101,17 @@ vfioCases('vfio-ioeventfd', (test) => {
     bell.signal();
     assert.equal(bar.read64(EDU_DMA_SOURCE), 0x99n);
   });
+  test('takes-along', 'what was signalled before is seen, and goes with the wire that saw it', { needs }, (t) => {
+    const { bell, bar, registers } = wired(t);
+    bell.signal(3n);
+    const wire = (value: bigint) => bar.ioeventfd({ offset: EDU_DMA_SOURCE, width: 8, value, eventfd: bell });
+    const first = wire(0x11n);
+    assert.equal(registers.read64(EDU_DMA_SOURCE), 0x11n);
+    first.close();
+    wire(0x22n);
+    assert.equal(registers.read64(EDU_DMA_SOURCE), 0x11n);
+    assert.equal(bell.drain(), 0n);
+  });
   test('limit', 'a device has at most 1000 of them', { needs }, (t) => {
     const { bell, bar } = wired(t);
     const wire = (value: number) => bar.ioeventfd({ offset: EDU_DMA_SOURCE, width: 8, value, eventfd: bell });

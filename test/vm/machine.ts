@@ -20,6 +20,8 @@ export interface Boot {
   /** Huge pages of 2 MiB to reserve. */
   readonly hugePages?: number;
   readonly timeoutSeconds: number;
+  /** What else the kernel is told on its command line. */
+  readonly parameters?: string;
   /** The ACPI table that stands in for the machine's own (arm64). */
   readonly iort?: Uint8Array;
   /** Told each line the machine prints. */
@@ -47,6 +49,7 @@ function qemuArguments(boot: Boot, platform: Platform, results: string): string[
     'rootflags=trans=virtio,version=9p2000.L,msize=524288,cache=loose ro',
     `init=${init}`,
     `hugepages=${boot.hugePages ?? 0}`,
+    boot.parameters ?? '',
   ].join(' ');
   const initrd = path.join(results, INITRD);
   return [

@@ -18,9 +18,11 @@ import {
   compareWithEmulated,
   countCases,
   isSuite,
+  parametersOf,
   quote,
   type SuiteName,
   suiteCommand,
+  unforgiven,
 } from './suites.js';
 
 const USAGE = `options:
@@ -92,6 +94,7 @@ interface Lane {
   readonly kernel: string;
   readonly timeoutSeconds: number;
   readonly iort?: Uint8Array;
+  readonly parameters?: string;
 }
 
 const IORT = 'iort.hex';
@@ -118,7 +121,8 @@ async function laneOf(machine: MachineName, values: Values): Promise<Lane> {
   const linux = linuxOf(values.linux);
   const timeoutSeconds = Number(values.timeout);
   const kernel = values.kernel ?? kernelImage(checkout, architectureOf(machine), linux);
-  const lane = { linux, kernel, timeoutSeconds };
+  const parameters = parametersOf(suiteOf(values.suite));
+  const lane = { linux, kernel, timeoutSeconds, parameters };
   return architectureOf(machine) === 'arm64' ? { ...lane, iort: await readIort(lane) } : lane;
 }
 
@@ -133,7 +137,12 @@ interface RunResult {
 }
 
 /** Boots a machine and runs a command in it. */
-async function runIn(machine: MachineName, command: string, lane: Lane): Promise<RunResult> {
+async function runIn(
+  machine: MachineName,
+  command: string,
+  lane: Lane,
+  suite: SuiteName = 'conformance',
+): Promise<RunResult> {
   const result = await boot(
     {
       ...lane,
@@ -145,7 +154,7 @@ async function runIn(machine: MachineName, command: string, lane: Lane): Promise
     },
     [CASES, TRANSCRIPT],
   );
-  const bad = complaints(result.dmesg);
+  const bad = unforgiven(suite, complaints(result.dmesg));
   for (const line of bad) console.error(`the kernel complained: ${line}`);
   if (result.status === undefined) console.error('the machine ended before its command did');
   const { [CASES]: results = '', [TRANSCRIPT]: transcript } = result.files;
@@ -162,7 +171,7 @@ async function runSuites(names: readonly MachineName[], lane: Lane, values: Valu
       ...{ machine, suite: suiteOf(values.suite), env: settings(values.env), grep },
       ...{ mayBeEmpty: grep !== undefined && names.length > 1, held: !isRecorded },
     };
-    const { well, results } = await runIn(machine, suiteCommand(choice), lane);
+    const { well, results } = await runIn(machine, suiteCommand(choice), lane, choice.suite);
     if (isRecorded) record(machine, parseResults(results), grep === undefined);
     const agrees = !values.compare || compareWithEmulated(results, choice, lane.linux);
     allWell = allWell && well && agrees;

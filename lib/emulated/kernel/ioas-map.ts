@@ -64,10 +64,13 @@ export function ioasMap(command: Command): number {
   const { context } = command;
   const ioas = context.objects.get(command.get(MAP.ioas_id), Ioas);
   if (ioas === undefined) return -ERRNO.ENOENT;
+  const isLength = !isZero(command, MAP.length) && !isTooLong(command, MAP.length);
+  // Linux 6.12 looks at the length first.
+  if (!isLength && context.kernel.linux === '6.12') return -ERRNO.EINVAL;
   if (overflows(command, MAP.user_va, MAP.length, 0)) return -ERRNO.EOVERFLOW;
+  if (!isLength) return -ERRNO.EINVAL;
   const offset = offsetAt(command, MAP.user_va);
   const count = pagesOf(command, MAP.length, offset);
-  if (isZero(command, MAP.length) || isTooLong(command, MAP.length)) return -ERRNO.EINVAL;
   if (!context.kernel.allocates()) return -ERRNO.ENOMEM;
   const pages = context.pages.fromAddress(
     pageAt(command, MAP.user_va),

@@ -114,14 +114,33 @@ abstract class BaseRegion implements Region {
   abstract drop(): void;
 }
 
+/**
+ * Windows that are gone, for all regions: V8 11.3 (Node 20) runs no callbacks of any registry any more, to the end of the
+ * process, once a registry was itself collected with callbacks due (the task's early return in
+ * `FinalizationRegistryCleanupTask::RunInternal`, src/heap/finalization-registry-cleanup-task.cc). So none may belong to what is
+ * collected. A region is not kept by its windows.
+ */
+const windowsGone = new FinalizationRegistry<WeakRef<MemoryRegion>>((region) => {
+  const looking = region.deref();
+  if (looking !== undefined) windowGone(looking);
+});
+let windowGone: (region: MemoryRegion) => void;
+
 /** Memory, or a block for bulk data. */
 export class MemoryRegion extends BaseRegion {
   /** Calls on the thread pool that use it. */
   #jobs = 0;
   /** Windows that JavaScript may still look at: a forgotten region stays until they are gone. */
-  readonly #windows: FinalizationRegistry<undefined>;
   #looking = 0;
+  readonly #self = new WeakRef(this);
   #mapped = true;
+
+  static {
+    windowGone = (region) => {
+      region.#looking--;
+      region.#settle();
+    };
+  }
 
   constructor(
     home: RegionHome,
@@ -131,10 +150,6 @@ export class MemoryRegion extends BaseRegion {
     readonly fd: number,
   ) {
     super(home, placement, placement.length);
-    this.#windows = new FinalizationRegistry(() => {
-      this.#looking--;
-      this.#settle();
-    });
   }
 
   #view(offset: number, width: number): DataView {
@@ -164,7 +179,7 @@ export class MemoryRegion extends BaseRegion {
     checkSpan(offset, 'offset', length, this.length);
     const window = this.backing.window(this, offset, length);
     this.#looking++;
-    this.#windows.register(window, undefined);
+    windowsGone.register(window, this.#self);
     return window;
   }
   /** Pages of the emulated machine are always present. */

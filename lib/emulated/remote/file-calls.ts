@@ -28,14 +28,24 @@ export function attempt(call: () => number): number {
 }
 
 /** What says that a file is not there, or not for this process. */
-const REFUSED = new Set(['EACCES', 'EPERM', 'ENOENT', 'ESRCH', 'EROFS', 'ETXTBSY', 'ENXIO', 'EISDIR', 'ENODEV']);
+const REFUSED: ReadonlySet<string> = new Set([
+  'EACCES',
+  'EPERM',
+  'ENOENT',
+  'ESRCH',
+  'EROFS',
+  'ETXTBSY',
+  'ENXIO',
+  'EISDIR',
+  'ENODEV',
+]);
 
 /** What the call answers; undefined where it is refused. */
-export function unlessRefused<T>(call: () => T): T | undefined {
+export function unlessRefused<T>(call: () => T, refusals = REFUSED): T | undefined {
   try {
     return call();
   } catch (error) {
-    if (!REFUSED.has(codeOf(error) ?? '')) throw error;
+    if (!refusals.has(codeOf(error) ?? '')) throw error;
     return undefined;
   }
 }

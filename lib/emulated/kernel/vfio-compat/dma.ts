@@ -36,8 +36,11 @@ export function mapDma(context: IommufdContext, argument: UserBuffer): number {
   const flags = view.getUint32(MAP.at.flags, true);
   const address = view.getBigUint64(MAP.at.vaddr, true);
   const length = view.getBigUint64(MAP.at.size, true);
+  const isLength = length !== 0n && length <= U64_MAX - PAGE;
+  // Linux 6.12 looks at the length first.
+  if (!isLength && kernel.linux === '6.12') return -ERRNO.EINVAL;
   if (address + length > U64_MAX) return -ERRNO.EOVERFLOW;
-  if (length === 0n || length > U64_MAX - PAGE) return -ERRNO.EINVAL;
+  if (!isLength) return -ERRNO.EINVAL;
   if (!kernel.allocates()) return -ERRNO.ENOMEM;
   const pageOffset = Number(address % PAGE);
   const count = Number((BigInt(pageOffset) + length + PAGE - 1n) / PAGE);

@@ -57,8 +57,11 @@ export class Virqfd {
   get active(): boolean {
     return this.#active;
   }
+  /** What was counted and not waited for goes along: whoever waits next on the eventfd finds nothing. */
   disable(): void {
+    if (!this.#active) return;
     this.#active = false;
+    this.#file.take();
     this.#file.waiters.remove(this.#woken);
     this.#file.hangUps.delete(this.#hangUp);
   }
