@@ -201,14 +201,11 @@ export class RunServer {
     socket.write(encodeReply({ result: 0, flags: 0 }));
     return (call) => socket.write(encodeReply(this.#calls.carryOut(program, call)));
   }
-  /** Undefined where its memory is out of reach: it does without, and all others go on. */
+  /** Undefined where its memory is out of reach, which the shim says: it does without, and all others go on. */
   #programOf({ args: [pid, image], spare }: Request): Program | undefined {
     const key = `${pid}:${image}`;
+    if (!hasConnection(Number(pid), spare)) return undefined;
     try {
-      if (!hasConnection(Number(pid), spare))
-        throw new Error(
-          `a program that is not process ${pid} says that it is: one in a PID namespace of its own finds no machine`,
-        );
       const program = this.#programs.get(key) ?? new Program(Number(pid), this.#shared);
       this.#programs.set(key, program);
       return program;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define SLOTS 64
+#define ATTEMPTS 8
 // The program's own fds come from below: ours lie behind what most programs have.
 #define HIDDEN_BELOW 1024
 #define HIDDEN_ROOM 128
@@ -76,15 +77,19 @@ int link_hide(int fd) {
   return (int)hidden;
 }
 
-static bool exchange(int fd, const void *out, size_t out_length, void *in, size_t in_length) {
-  for (size_t done = 0; done < out_length;) {
-    const long sent = raw(SYS_sendto, fd, (const char *)out + done, out_length - done, MSG_NOSIGNAL, NULL, 0);
+static bool ask(int fd, const struct request *request) {
+  for (size_t done = 0; done < sizeof(*request);) {
+    const long sent =
+        raw(SYS_sendto, fd, (const char *)request + done, sizeof(*request) - done, MSG_NOSIGNAL, NULL, 0);
     if (sent < 0 && errno == EINTR) continue;
     if (sent <= 0) return false;
     done += (size_t)sent;
   }
-  for (size_t done = 0; done < in_length;) {
-    const long got = raw(SYS_recvfrom, fd, (char *)in + done, in_length - done, 0, NULL, NULL);
+  return true;
+}
+static bool take_answer(int fd, void *answer, size_t length) {
+  for (size_t done = 0; done < length;) {
+    const long got = raw(SYS_recvfrom, fd, (char *)answer + done, length - done, 0, NULL, NULL);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return false;
     done += (size_t)got;
@@ -112,17 +117,20 @@ int link_new_file(bool close_on_exec, uint64_t *inode) {
   *inode = inode_of(fd);
   const struct request hello = {.operation = OP_FILE, .file = *inode, .spare = -1};
   char ready = 0;
-  if (exchange(fd, &hello, sizeof(hello), &ready, sizeof(ready))) return fd;
+  if (ask(fd, &hello) && take_answer(fd, &ready, sizeof(ready))) return fd;
   raw(SYS_close, fd);
   return -EIO;
 }
 
+#define OUT_OF_REACH                                                                               \
+  "iommufd run: the emulated machine cannot reach this program, which is in another PID namespace, or not to be traced: its " \
+  "calls answer EIO\n"
 // A message is worth more than the errno: whoever sees EIO looks for broken hardware.
 static void tell_once(const char *text) {
   if (!atomic_exchange(&told, true)) raw(SYS_write, STDERR_FILENO, text, strlen(text));
 }
 
-// 0, or -errno: -EIO where there is no server.
+// 0, or -errno: -EIO where there is no server, -EAGAIN where another thread closed the connection: it closes all fds.
 static int open_slot(struct slot *slot) {
   const int pid = process();
   // What another process made, or another program's fd by now, is not ours to use.
@@ -137,10 +145,11 @@ static int open_slot(struct slot *slot) {
   struct reply reply;
   const struct request hello = {
       .operation = OP_CALLS, .args = {(uint64_t)pid, program}, .spare = slot->fd, .spare_file = inode};
-  const bool answered = exchange(slot->fd, &hello, sizeof(hello), &reply, sizeof(reply));
+  const bool answered = ask(slot->fd, &hello) && take_answer(slot->fd, &reply, sizeof(reply));
   if (!answered || reply.result != 0) {
+    if (inode_of(slot->fd) != inode) return -EAGAIN;
     raw(SYS_close, slot->fd);
-    if (answered) tell_once("iommufd run: the emulated machine cannot reach this program: its calls answer EIO\n");
+    if (answered) tell_once(OUT_OF_REACH);
     return -EIO;
   }
   slot->owner = pid;
@@ -148,8 +157,9 @@ static int open_slot(struct slot *slot) {
   return 0;
 }
 
+// What another thread closed is the program's own fd by now.
 static void drop_slot(struct slot *slot) {
-  raw(SYS_close, slot->fd);
+  if (inode_of(slot->fd) == slot->inode) raw(SYS_close, slot->fd);
   slot->owner = 0;
   slot->inode = 0;
 }
@@ -167,10 +177,16 @@ static struct slot *take_slot(void) {
 }
 
 static int call_over(struct slot *slot, const struct request *request, struct reply *reply) {
-  const int refusal = open_slot(slot);
-  if (refusal < 0) return refusal;
-  if (exchange(slot->fd, request, sizeof(*request), reply, sizeof(*reply))) return 0;
-  if (inode_of(slot->fd) == slot->inode) drop_slot(slot);
+  for (int i = 0; i < ATTEMPTS; i++) {
+    const int refusal = open_slot(slot);
+    if (refusal == -EAGAIN) continue;
+    if (refusal < 0) return refusal;
+    const bool asked = ask(slot->fd, request);
+    if (asked && take_answer(slot->fd, reply, sizeof(*reply))) return 0;
+    // What was not asked yet, can be; where the server is gone, there will be no connection.
+    drop_slot(slot);
+    if (asked) break;
+  }
   return -EIO;
 }
 
