@@ -136,7 +136,8 @@ vfioCases('vfio-bind', (test) => {
     };
     assert.equal(sized(15, 0), -22);
     assert.equal(sized(0, 0), -22);
-    assert.equal(sized(64, 1), -7, 'a field that the kernel does not know');
+    // Linux 6.12 does not look behind the struct.
+    if (!t.onLinux('6.12')) assert.equal(sized(64, 1), -7, 'a field that the kernel does not know');
     assert.equal(sized(64, 0), 0, 'more, of zeros');
   });
   test('flags', 'takes no flag that it does not know', { needs }, (t) => {

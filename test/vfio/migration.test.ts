@@ -41,6 +41,9 @@ function serial(t: VfioBench, role: 'serial' | 'serial1' = 'serial'): VfioDevice
   return nic;
 }
 
+/** vfio_mig_get_next_state. */
+const NEVER_ENDS = 'looks for a way between two states for ever where there is none';
+
 vfioCases('migration', (test) => {
   test('supported', 'the serial port has all states', { needs: 'serial' }, (t) => {
     const { migration } = serial(t);
@@ -78,7 +81,9 @@ vfioCases('migration', (test) => {
       assert.equal(stream?.direction, 'save');
       assert((stream?.read().length ?? 0) > 0);
       stream?.close();
-      await assert.rejects(migration.setStateAsync('pre-copy'), { code: 'EINVAL', message: /'stop-copy' now/ });
+      if (!t.onLinux('6.12')) {
+        await assert.rejects(migration.setStateAsync('pre-copy'), { code: 'EINVAL', message: /'stop-copy' now/ });
+      }
       assert.equal(await migration.setStateAsync('running'), undefined);
       assert.equal(migration.state, 'running');
     },
@@ -170,6 +175,7 @@ vfioCases('migration', (test) => {
   );
 
   test('no-way', 'there is no way back from stop-copy to pre-copy', { needs: 'serial' }, (t) => {
+    t.notOn('6.12', NEVER_ENDS);
     const nic = serial(t);
     streamOf(nic, 'stop-copy');
     for (const state of ['pre-copy', 'pre-copy-p2p'] as const) {

@@ -99,12 +99,19 @@ export class Interrupts {
     return index < INDEX.VFIO_PCI_NUM_IRQS ? 1 : 0;
   }
 
+  /** Linux 6.12 tells of errors only where the device is of PCI Express. */
+  #has(index: number): boolean {
+    const { hardware, kernel } = this.#open;
+    if (index === INDEX.VFIO_PCI_ERR_IRQ_INDEX && kernel.linux === '6.12') return hardware.fn.configSize > 256;
+    return index < INDEX.VFIO_PCI_NUM_IRQS;
+  }
+
   info(argument: UserBuffer): number {
     const bytes = new Uint8Array(vfio_irq_info.size);
     const view = new DataView(bytes.buffer);
     if (!argument.copyIn(0, bytes)) return -ERRNO.EFAULT;
     const { argsz, index } = vfio_irq_info.decode(view, 0);
-    if (argsz < bytes.length || index >= INDEX.VFIO_PCI_NUM_IRQS) return -ERRNO.EINVAL;
+    if (argsz < bytes.length || !this.#has(index)) return -ERRNO.EINVAL;
     let flags = INFO.VFIO_IRQ_INFO_EVENTFD;
     if (index === INDEX.VFIO_PCI_INTX_IRQ_INDEX) {
       flags |= INFO.VFIO_IRQ_INFO_MASKABLE | INFO.VFIO_IRQ_INFO_AUTOMASKED;

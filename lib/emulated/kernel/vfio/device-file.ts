@@ -77,11 +77,12 @@ export class VfioDeviceFile extends OpenFile {
   }
 
   #bind(argument: UserBuffer): number {
-    const view = copyBindIn(argument);
+    const knowsTokens = this.#node.kernel.has('6.18');
+    const view = knowsTokens ? copyBindIn(argument) : copyOldBindIn(argument);
     if (typeof view === 'number') return view;
     const flags = view.getUint32(BIND.at.flags, true);
     const fd = view.getInt32(BIND.at.iommufd, true);
-    const known = this.#node.kernel.has('6.18') ? VFIO_DEVICE_BIND_FLAG_TOKEN : 0;
+    const known = knowsTokens ? VFIO_DEVICE_BIND_FLAG_TOKEN : 0;
     if (fd < 0 || (flags & ~known) !== 0) return -ERRNO.EINVAL;
     if (this.#binding !== undefined) return -ERRNO.EINVAL;
     const token = (flags & VFIO_DEVICE_BIND_FLAG_TOKEN) !== 0;
@@ -154,6 +155,15 @@ export class VfioDeviceFile extends OpenFile {
     this.#iommufd?.release();
     this.#node.boundBy = undefined;
   }
+}
+
+/** Before there were tokens: whatever is behind its fields is not looked at. */
+function copyOldBindIn(argument: UserBuffer): DataView<ArrayBuffer> | number {
+  const bytes = new Uint8Array(BIND.size);
+  const view = new DataView(bytes.buffer);
+  const size = BIND.end('out_devid');
+  if (!argument.copyIn(0, bytes.subarray(0, size))) return -ERRNO.EFAULT;
+  return view.getUint32(0, true) < size ? -ERRNO.EINVAL : view;
 }
 
 /** copy_struct_from_user. */
