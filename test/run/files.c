@@ -19,6 +19,8 @@ static void refusals(void) {
   REFUSED(EFAULT, ioctl(fd, IOAS_ALLOC, (void *)-4096l));
   REFUSED(EINVAL, read(fd, &argument, sizeof(argument)));
   REFUSED(EINVAL, write(fd, &argument, sizeof(argument)));
+  // There is nothing to be written: what from, nobody looks.
+  REFUSED(EINVAL, write(fd, (void *)8, sizeof(argument)));
   REFUSED(ENOENT, open("/dev/vfio/devices/vfio99", O_RDWR));
   REFUSED(ESPIPE, lseek(fd, 0, SEEK_SET));
   // The struct's page ends before it does, and then it cannot be written back.
