@@ -10,7 +10,10 @@ import { FORMAT, type Header, type Line, lineText, VERSION } from './recording/t
 import { TranscriptSeam } from './recording/transcript-seam.js';
 
 export interface RecordingOptions {
-  /** Gets each line as it is written, its end of line included; `transcript()` has none of them then. */
+  /**
+   * Gets each line as it is written, its end of line included; `transcript()` has none of them then. What it throws, the call
+   * throws, which was made all the same.
+   */
   readonly write?: (line: string) => void;
   /**
    * Pieces of memory up to this many bytes are compared at every call once they are mapped, so that what devices write is
@@ -61,6 +64,19 @@ export class ReplayHost extends Host {
   }
 }
 
+/** Nobody who did not choose the limit would know why a replay's memory stays as it is. */
+function tellLeftOut(): (length: number) => void {
+  let isTold = false;
+  return (length) => {
+    if (isTold) return;
+    isTold = true;
+    process.emitWarning(
+      `${length} bytes of memory are more than a recording compares at every call: what devices write there is not recorded`,
+      { code: 'IOMMUFD_NOT_FOLLOWED', detail: 'recordingHost(host, { followMemory }) sets another limit than 64 MiB' },
+    );
+  };
+}
+
 /**
  * A host that is asked in place of `host`, and writes down every call with its answer. What is opened on `host` itself is not
  * recorded, and does not know what is opened here.
@@ -78,7 +94,8 @@ export function recordingHost(host: Host, options: RecordingOptions = {}): Recor
   const { arena, release, pageSize } = inner;
   const recordedKind = kindOfFiles(inner);
   put({ format: FORMAT, version: VERSION, host: recordedKind, release, pageSize, arenaSize: arena.size, followed });
-  const side = new RecordingSide(inner, followed, put);
+  const leaveOut = options.followMemory === undefined ? tellLeftOut() : () => undefined;
+  const side = new RecordingSide(inner, { followed, leaveOut }, put);
   return new RecordingHost(
     new TranscriptSeam({ kind: 'recording', recordedKind, release, pageSize, arena, side, recorded: inner }),
     lines,
@@ -88,6 +105,8 @@ export function recordingHost(host: Host, options: RecordingOptions = {}): Recor
 export interface ReplayOptions {
   /** What the transcript is called in messages: its file. */
   readonly name?: string;
+  /** Gets the first difference when it is found: before the call throws it, which a program may not show to anybody. */
+  readonly onDifference?: (difference: UsageError) => void;
 }
 
 /**
@@ -98,10 +117,11 @@ export interface ReplayOptions {
  */
 export function replayHost(transcript: string, options: ReplayOptions = {}): ReplayHost {
   if (typeof transcript !== 'string') throw invalidType('transcript', 'a string', transcript);
-  checkOptions(options, ['name']);
-  const { name = 'transcript' } = options;
+  checkOptions(options, ['name', 'onDifference']);
+  const { name = 'transcript', onDifference = () => undefined } = options;
   if (typeof name !== 'string') throw invalidType('name', 'a string', name);
-  const side = new ReplaySide(transcript, name);
+  checkCallback(onDifference, 'onDifference');
+  const side = new ReplaySide(transcript, name, onDifference);
   const { arena } = side;
   const { release, pageSize, host: recordedKind } = side.script.header;
   return new ReplayHost(new TranscriptSeam({ kind: 'replay', recordedKind, release, pageSize, arena, side }), side);

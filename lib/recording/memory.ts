@@ -21,20 +21,31 @@ interface Followed {
   now: Uint8Array;
 }
 
+export interface FollowLimit {
+  /** Larger pieces than so many bytes are not followed: comparing takes time by the byte. */
+  readonly followed: number;
+  /** Hears of each that is not. */
+  leaveOut(length: number): void;
+}
+
 export class FollowedMemory {
-  readonly #limit: number;
+  readonly #limit: FollowLimit;
   readonly #nameAt: NameAt;
   readonly #followed = new Map<string, Followed>();
 
-  /** Larger pieces than `limit` bytes are not followed: comparing takes time by the byte. */
-  constructor(limit: number, nameAt: NameAt) {
+  constructor(limit: FollowLimit, nameAt: NameAt) {
     this.#limit = limit;
     this.#nameAt = nameAt;
   }
 
   /** From now on; of memory that came from elsewhere what it holds is told too. */
   follow(name: string, region: Region, isForeign: boolean): void {
-    if (this.#followed.has(name) || !region.live || region.length > this.#limit) return;
+    if (this.#followed.has(name) || !region.live) return;
+    const { followed, leaveOut } = this.#limit;
+    if (region.length > followed) {
+      leaveOut(region.length);
+      return;
+    }
     const now = region.window(0, region.length);
     const before = isForeign ? Buffer.alloc(region.length) : Buffer.from(now);
     this.#followed.set(name, { name, region, before, now });

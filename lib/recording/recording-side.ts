@@ -1,6 +1,6 @@
 // Who writes a transcript: every call is made, and then told with its answer.
 import type { Region, Seam, Watch } from '../host/seam.js';
-import { FollowedMemory } from './memory.js';
+import { FollowedMemory, type FollowLimit } from './memory.js';
 import { Names } from './names.js';
 import type { Call, Side } from './side.js';
 import { type Line, resultText } from './transcript.js';
@@ -11,10 +11,10 @@ export class RecordingSide implements Side {
   readonly #write: (line: Line) => void;
   readonly #memory: FollowedMemory;
 
-  constructor(inner: Seam, followed: number, write: (line: Line) => void) {
+  constructor(inner: Seam, limit: FollowLimit, write: (line: Line) => void) {
     this.#inner = inner;
     this.#write = write;
-    this.#memory = new FollowedMemory(followed, (bytes, offset) => this.names.physicalIn(bytes, offset));
+    this.#memory = new FollowedMemory(limit, (bytes, offset) => this.names.physicalIn(bytes, offset));
   }
 
   #note(line: Line): void {

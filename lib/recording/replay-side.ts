@@ -6,6 +6,7 @@ import { type Backing, PAGE_SIZE } from '../emulated/memory/backing.js';
 import { PhysicalMemory } from '../emulated/memory/physical.js';
 import { MemoryRegion, MmioRegisters, type RegionHome } from '../emulated/process/regions.js';
 import { Arena } from '../host/arena.js';
+import type { UsageError } from '../host/errors.js';
 import type { Region, Watch } from '../host/seam.js';
 import { textBytes } from './bytes.js';
 import { Names } from './names.js';
@@ -79,8 +80,8 @@ export class ReplaySide implements Side, RegionHome {
   readonly #jobs = new Map<string, Job>();
   readonly #watches = new Map<string, ReplayedWatch>();
 
-  constructor(text: string, name: string) {
-    this.script = new Script(text, name, (line) => this.#happen(line));
+  constructor(text: string, name: string, onDifference: (difference: UsageError) => void) {
+    this.script = new Script(text, name, { onEvent: (line) => this.#happen(line), onDifference });
     const { arenaSize } = this.script.header;
     const size = Math.ceil(arenaSize / PAGE_SIZE) * PAGE_SIZE;
     const backing = this.#allocate(size);

@@ -35,6 +35,13 @@ function parsed(text: string, name: string): Transcript {
   }
 }
 
+export interface ScriptListeners {
+  /** What came by itself. */
+  onEvent(line: Line): void;
+  /** The first difference, or what cannot be answered from. */
+  onDifference(difference: UsageError): void;
+}
+
 export class Script {
   readonly header: Header;
   readonly #name: string;
@@ -43,13 +50,15 @@ export class Script {
   #next = 0;
   readonly #events: Line[] = [];
   #difference: UsageError | undefined;
+  readonly #onDifference: (difference: UsageError) => void;
 
-  constructor(text: string, name: string, onEvent: (line: Line) => void) {
+  constructor(text: string, name: string, { onEvent, onDifference }: ScriptListeners) {
     const { header, lines } = parsed(text, name);
     this.header = header;
     this.#lines = lines;
     this.#name = name;
     this.#onEvent = onEvent;
+    this.#onDifference = onDifference;
   }
 
   /** The first difference, which every later call throws again. */
@@ -103,9 +112,11 @@ export class Script {
     return this.#end(brokenAt(place, error));
   }
   #end(difference: UsageError): UsageError {
-    this.#difference ??= difference;
     this.#events.length = 0;
-    return this.#difference;
+    if (this.#difference !== undefined) return this.#difference;
+    this.#difference = difference;
+    this.#onDifference(difference);
+    return difference;
   }
 
   /** The program is at its end. @throws UsageError ERR_IOMMUFD_REPLAY at a difference, or where it made fewer calls */

@@ -32,7 +32,8 @@ const ways = {
   },
   waits: () => {
     console.log(process.pid);
-    setInterval(() => undefined, 1000);
+    // Not for ever, whatever comes of the test.
+    setTimeout(() => process.exit(9), 20_000);
   },
 };
 ways[process.argv[2]]();
@@ -56,6 +57,14 @@ try {
   console.log(error.message);
 }
 `;
+/** Goes on after a difference that nobody hears of; the second argument is one. */
+const SILENT = `
+import { openHost } from '${library}';
+const iommufd = openHost({ kind: 'emulated' }).openIommufd();
+try { if (process.argv[2]) iommufd.allocIoas(); } catch {}
+iommufd.close();
+if (process.argv[2]) process.kill(process.pid, 'SIGKILL');
+`;
 const TWICE = `
 import { openHost } from '${library}';
 console.log(openHost() === openHost({ kind: 'emulated' }), openHost({ kind: 'emulated' }) === openHost());
@@ -70,7 +79,7 @@ describe('the command, at ends', function () {
   before(() => {
     folder = mkdtempSync(path.join(tmpdir(), 'iommufd-test-'));
     mkdirSync(at('temporary'));
-    const programs = { ends: ENDS, family: FAMILY, member: MEMBER, twice: TWICE };
+    const programs = { ends: ENDS, family: FAMILY, member: MEMBER, silent: SILENT, twice: TWICE };
     for (const [name, text] of Object.entries(programs)) writeFileSync(at(`${name}.mjs`), text);
   });
   afterEach(() => assert.deepEqual(readdirSync(at('temporary')), []));
@@ -113,6 +122,14 @@ describe('the command, at ends', function () {
     const more = run('replay', file, ...ends('more'));
     assert.equal(more.status, 1);
     assert.match(more.stderr, /listener\.jsonl:5: the program does not do what was recorded/);
+  });
+
+  it('tells of a difference at once, and once', () => {
+    const file = at('silent.jsonl');
+    run('record', file, at('silent.mjs'));
+    const { status, stderr } = run('replay', file, at('silent.mjs'), 'more');
+    assert.equal(status, 137);
+    assert.equal(stderr.match(/does not do what was recorded/g)?.length, 1);
   });
 
   /** The program's process, once it waits. */

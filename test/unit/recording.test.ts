@@ -178,6 +178,22 @@ describe('recording', () => {
     assert.throws(() => other.deviceOf(device), { code: 'ERR_IOMMUFD_UNAVAILABLE' });
   });
 
+  it('warns once of memory that is too large to be followed, where nobody said how much is', async () => {
+    const warnings: (string | undefined)[] = [];
+    const listen = (warning: Error & { code?: string }) => warnings.push(warning.code);
+    process.on('warning', listen);
+    for (const options of [{}, { followMemory: 4096 }]) {
+      const host = recordingHost(machine(), options);
+      using iommufd = host.openIommufd();
+      using ram = host.allocateMemory((64 << 20) + 4096);
+      const ioas = iommufd.allocIoas();
+      ioas.map(ram, { iova: IOVA });
+      ioas.map(ram);
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off('warning', listen);
+    assert.deepEqual(warnings, ['IOMMUFD_NOT_FOLLOWED']);
+  });
   it('refuses what is no host', () => {
     assert.throws(() => recordingHost({} as never), { code: 'ERR_INVALID_ARG_TYPE' });
     assert.throws(() => recordingHost(machine(), { followMemory: -1 }), { code: 'ERR_OUT_OF_RANGE' });
@@ -236,7 +252,8 @@ describe('replay', () => {
   });
   it('answers nothing any more after a difference', async () => {
     const { transcript } = await record(short);
-    const host = replayHost(transcript, { name: 'short.jsonl' });
+    const heard: UsageError[] = [];
+    const host = replayHost(transcript, { name: 'short.jsonl', onDifference: (error) => heard.push(error) });
     const before = host.difference;
     assert.equal(before, undefined);
     assert.equal(
@@ -250,6 +267,8 @@ describe('replay', () => {
     const message = host.difference?.message ?? '';
     assert.match(message, /^short\.jsonl:2: /);
     assert.throws(() => host.finish(), { message });
+    assert.deepEqual(heard, [host.difference]);
+    assert.throws(() => replayHost(transcript, { onDifference: 1 as never }), { code: 'ERR_INVALID_ARG_TYPE' });
   });
   it('lets a program clean up after a difference', () => {
     const recorded = recordingHost(machine());
