@@ -24,8 +24,8 @@ async function runTask(task: RunTask, machine: Machine): Promise<number> {
   // Whatever ends this process.
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
   const server = new RunServer(machine, { folder, privileged: task.privileged, tell });
-  await server.listen();
   const env = { ...process.env, ...shimEnvironment(server.path) };
+  await server.listen();
   const code = await runProgram(task.command, task.args, env, tell).finally(() => server.close());
   if (server.failure === undefined) return code;
   const { failure } = server;

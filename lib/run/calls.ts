@@ -1,5 +1,5 @@
 // System calls on files of the emulated machine, as the shim forwards them.
-import type { OpenFile } from '../emulated/kernel/file.js';
+import { OpenFile } from '../emulated/kernel/file.js';
 import { IommufdFile } from '../emulated/kernel/iommufd-file.js';
 import type { Machine } from '../emulated/machine.js';
 import { PAGE_SIZE } from '../emulated/memory/backing.js';
@@ -120,7 +120,7 @@ export class Calls {
   #write(program: Program, file: OpenFile, { operation, args }: Request): number {
     const [at, length, position] = args.map(numberOf);
     const bytes = new Uint8Array(Math.min(length ?? 0, LONGEST_TRANSFER));
-    if (!program.memory.read(at ?? 0, bytes)) return -ERRNO.EFAULT;
+    if (!program.memory.read(at ?? 0, bytes)) return canBeWritten(file, operation) ? -ERRNO.EFAULT : -ERRNO.EINVAL;
     return operation === OPERATION.write ? file.write(bytes) : file.pwrite(bytes, position ?? 0);
   }
 
@@ -149,6 +149,12 @@ function hideMmap({ memory }: Program, argument: number): void {
   if (!memory.read(at, new Uint8Array(flags.buffer))) return;
   flags[0] = (flags[0] ?? 0) & ~vfio_region_info_flags.values.VFIO_REGION_INFO_FLAG_MMAP;
   memory.write(at, new Uint8Array(flags.buffer));
+}
+
+/** vfs_write asks that before it looks at what is to be written (FMODE_CAN_WRITE). */
+function canBeWritten(file: OpenFile, operation: number): boolean {
+  const { write, pwrite } = OpenFile.prototype;
+  return operation === OPERATION.write ? file.write !== write : file.pwrite !== pwrite;
 }
 
 /** What the program does with its own memory; false for a call on a file. */

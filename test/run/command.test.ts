@@ -1,7 +1,7 @@
 // `iommufd run` as a command: what it takes, and how it ends.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { readRunArguments } from '../../lib/cli/run-arguments.js';
@@ -76,6 +76,25 @@ describePrograms('iommufd run', () => {
     assert.match(refused.errors, /too long for a socket.*TMPDIR/);
     assert.deepEqual(readdirSync(long), []);
     rmSync(long, { recursive: true });
+  });
+  it('is found where the package lies in a folder with spaces, which LD_PRELOAD does not take', async () => {
+    const folder = path.join(temporary, 'a b');
+    mkdirSync(folder);
+    const link = path.join(folder, 'package');
+    symlinkSync(path.resolve(command, '../../../..'), link);
+    const program = compile('threads');
+    const args = ['--preserve-symlinks', '--preserve-symlinks-main', path.join(link, 'dist/lib/cli/iommufd.js')];
+    const start = (TMPDIR: string): Promise<Ended> => {
+      const env = { ...process.env, TMPDIR };
+      const task = ['run', '--machine', 'selftest', '--', program];
+      return ended(spawn(process.execPath, [...args, ...task], { env, stdio: ['ignore', 'pipe', 'pipe'] }));
+    };
+    const { code, output, errors } = await start(temporary);
+    assert.deepEqual({ code, output, errors }, { code: 0, output: 'done\n', errors: '' });
+    const refused = await start(folder);
+    assert.equal(refused.code, 2);
+    assert.match(refused.errors, /LD_PRELOAD takes no spaces/);
+    rmSync(folder, { recursive: true });
   });
   it('says what is wrong with its arguments', async () => {
     for (const [args, text] of [

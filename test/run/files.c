@@ -24,6 +24,8 @@ static void refusals(void) {
   // The struct's page ends before it does, and then it cannot be written back.
   char *pages = memory(2 * 4096);
   CHECK(mprotect(pages + 4096, 4096, PROT_NONE) == 0);
+  // Nothing can be written there: nobody looks what it is.
+  REFUSED(EINVAL, write(fd, pages + 4096, sizeof(argument)));
   struct ioas_alloc *edge = (struct ioas_alloc *)(pages + 4096 - 8);
   edge->size = sizeof(*edge);
   REFUSED(EFAULT, ioctl(fd, IOAS_ALLOC, edge));

@@ -46,7 +46,7 @@ const ALSO: Readonly<Record<string, readonly string[]>> = {
   'run/register-watch.ts': ['node:path'],
   'run/tree.ts': ['node:path'],
   'run/program-statuses.ts': ['node:path'],
-  'run/environment.ts': ['node:url'],
+  'run/environment.ts': ['node:path', 'node:url'],
   'cli/preload.ts': [
     ...['node:fs', 'node:path', 'node:worker_threads'],
     ...['host-object.ts', 'open.ts', 'recording-host.ts'],
