@@ -76,10 +76,12 @@
             'native/shim/files.c',
             'native/shim/link.c',
             'native/shim/marks.c',
+            'native/shim/memory.c',
             'native/shim/pages.c',
             'native/shim/paths.c',
             'native/shim/real.c',
             'native/shim/status.c',
+            'native/shim/syscall.c',
             'native/shim/variants.c',
           ],
           # With that, the headers rename the very functions that it defines.

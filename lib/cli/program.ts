@@ -1,6 +1,7 @@
 // The program that a command runs: it has the terminal, gets what signals the command gets, and its end is the command's.
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
+import { passSignals } from './signals.js';
 
 function exitCode(code: number | null, signal: NodeJS.Signals | null): number {
   return code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
@@ -13,10 +14,9 @@ export function runProgram(
   env: NodeJS.ProcessEnv,
   tell: (text: string) => void,
 ): Promise<number> {
+  // Before it starts: it may have this process signalled at once. What comes then waits until it is there.
+  passSignals((signal) => child.kill(signal));
   const child = spawn(command, args, { stdio: 'inherit', env });
-  // Whoever ends this process means the program. From a terminal it gets SIGINT too.
-  process.on('SIGINT', () => undefined);
-  for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
   return new Promise((resolve) => {
     child.on('error', (error) => {
       tell(error.message);

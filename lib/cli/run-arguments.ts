@@ -30,15 +30,17 @@ interface Options {
 function readDevice(options: Options, value: string): string | undefined {
   options.devices ??= [];
   if (value === 'none') return undefined;
-  const [address = '', name] = value.split('=');
+  const [address = '', name, more] = value.split('=');
   const model = MODELS.find((known) => known === name);
-  if (model === undefined) return `${value} does not say which model: ADDRESS=${MODELS.join(' or ADDRESS=')}`;
+  if (model === undefined || more !== undefined)
+    return `${value} does not say which model: ADDRESS=${MODELS.join(' or ADDRESS=')}`;
   options.devices.push({ address, model });
   return undefined;
 }
 
 /** Takes an option in; what is wrong with it, if anything is. */
 function readOption(options: Options, name: string, value: string | undefined): string | undefined {
+  if (name !== '--machine' && name !== '--device') return `there is no option ${name}`;
   if (value === undefined) return `${name} takes a value`;
   if (name === '--machine') {
     const machine = MACHINES.find((known) => known === value);
@@ -46,7 +48,6 @@ function readOption(options: Options, name: string, value: string | undefined): 
     options.machine = machine;
     return undefined;
   }
-  if (name !== '--device') return `there is no option ${name}`;
   return readDevice(options, value);
 }
 
@@ -54,7 +55,7 @@ function readOption(options: Options, name: string, value: string | undefined): 
 export function readRunArguments(argv: readonly string[]): RunTask | string {
   const dashes = argv.indexOf('--');
   const [command, ...args] = dashes < 0 ? [] : argv.slice(dashes + 1);
-  if (command === undefined) return RUN_USAGE;
+  if (command === undefined || command === '') return RUN_USAGE;
   const options: Options = {};
   const words = argv.slice(0, dashes);
   const privileged = words.includes('--privileged');

@@ -19,14 +19,14 @@ function tell(text: string): void {
 }
 
 async function runTask(task: RunTask, machine: Machine): Promise<number> {
-  const folder = mkdtempSync(path.join(tmpdir(), 'iommufd-'));
+  // Programs reach it from whatever folder they are in.
+  const folder = mkdtempSync(path.resolve(tmpdir(), 'iommufd-'));
   // Whatever ends this process.
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const server = new RunServer(machine, { folder, privileged: task.privileged });
+  const server = new RunServer(machine, { folder, privileged: task.privileged, tell });
   await server.listen();
   const env = { ...process.env, ...shimEnvironment(server.path) };
-  const code = await runProgram(task.command, task.args, env, tell);
-  server.close();
+  const code = await runProgram(task.command, task.args, env, tell).finally(() => server.close());
   if (server.failure === undefined) return code;
   const { failure } = server;
   tell(`the emulated machine failed: ${failure instanceof Error ? failure.stack : String(failure)}`);

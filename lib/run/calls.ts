@@ -155,6 +155,7 @@ function hideMmap({ memory }: Program, argument: number): void {
 function noteMemory({ memory }: Program, { operation, args }: Request): boolean {
   const [first, second, third] = args.map(numberOf);
   if (operation === OPERATION.unmap) memory.aboutToUnmap(first ?? 0, second ?? 0);
+  else if (operation === OPERATION.discard) memory.aboutToDiscard(first ?? 0, second ?? 0);
   else if (operation === OPERATION.move) memory.moved(first ?? 0, second ?? 0, third ?? 0);
   else return false;
   return true;

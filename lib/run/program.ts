@@ -1,4 +1,5 @@
 // A program that calls the emulated kernel: a process, from one exec to the next.
+import { readFileSync } from 'node:fs';
 import { Process } from '../emulated/kernel/process.js';
 import { RemoteAddressSpace } from '../emulated/remote/address-space.js';
 import { ProgramFiles, type Shared } from './program-files.js';
@@ -9,6 +10,8 @@ export class Program {
   readonly files: ProgramFiles;
   readonly process: Process;
   #connections = 0;
+  /** What the kernel told the program when it started: another one that the process runs was told something else. */
+  readonly #start: string;
 
   constructor(
     readonly pid: number,
@@ -19,16 +22,36 @@ export class Program {
     const rights = new ProgramRights(pid, shared.privileged);
     this.process = new Process(this.memory, this.files, rights);
     this.process.charged = shared.charges.of(rights.user);
+    this.#start = startOf(pid);
   }
 
   connect(): void {
     this.#connections++;
   }
-  /** Answers whether this was the last connection: the program ended, or runs another one. */
-  disconnect(): boolean {
-    if (--this.#connections > 0) return false;
+  disconnect(): void {
+    this.#connections--;
+  }
+  /**
+   * Whether it ended, or runs another one. One without connections may go on: it closes what it does not know, and makes new
+   * ones when it needs them.
+   */
+  get isGone(): boolean {
+    if (this.#connections > 0) return false;
+    this.memory.enter();
+    // A child of vfork has its parent's memory, which stays when it runs another program.
+    return !this.memory.alive || startOf(this.pid) !== this.#start;
+  }
+  /** It is gone. */
+  end(): void {
     this.memory.exited();
     this.memory.close();
-    return true;
+  }
+}
+
+function startOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/auxv`, 'latin1');
+  } catch {
+    return '';
   }
 }

@@ -16,11 +16,12 @@ export const OPERATION = {
   unmap: 10,
   move: 11,
   status: 12,
+  discard: 13,
 } as const;
 
 export const REPLY = { needsSpare: 1, spareUsed: 2, drain: 4, empty: 8, tellUnmap: 16 } as const;
 
-/** A socket that a new file is to be told by, where the shim has one. */
+/** A socket that a new file is to be told by, where the shim has one; of the first request, the connection itself. */
 export interface Spare {
   /** Its fd in the program; -errno where none was to be had, -1 where none was asked for. */
   readonly fd: number;

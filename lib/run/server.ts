@@ -1,31 +1,45 @@
 // Answers the programs that run under the shim: one machine, any number of processes. All calls are carried out one after the
 // other, in the order in which they arrive.
+import { existsSync, readlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import path from 'node:path';
 import type { Machine } from '../emulated/machine.js';
-import { unlessRefused } from '../emulated/remote/file-calls.js';
+import { codeOf } from '../emulated/remote/file-calls.js';
 import { RemoteMemory } from '../emulated/remote/remote-memory.js';
 import { loadNative } from '../host/native.js';
+import { ERRNO } from '../uapi/errno.js';
 import { Calls } from './calls.js';
 import { FileSocket } from './file-socket.js';
 import { Program } from './program.js';
 import { ProgramEventfds } from './program-eventfds.js';
 import type { Shared } from './program-files.js';
 import { ProgramStatuses } from './program-statuses.js';
-import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request } from './protocol.js';
+import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request, type Spare } from './protocol.js';
 import { RegisterWatch } from './register-watch.js';
 import { writeTree } from './tree.js';
 import { UserCharges } from './user-charges.js';
 
+/** Of a Unix socket's address; longer ones would be cut. */
+const ADDRESS_SIZE = 108;
 const READY = Buffer.from([0]);
-/** What /proc says of a process that ended: before its parent took note, and after. */
-const ENDED: ReadonlySet<string> = new Set(['ESRCH', 'ENOENT']);
 
 export interface RunServerOptions {
   /** A private folder, for what is shared with programs. */
   readonly folder: string;
   /** Whether programs have all capabilities, whatever they have of the kernel that they run on. */
   readonly privileged: boolean;
+  /** Takes what whoever runs programs is to know. */
+  readonly tell: (text: string) => void;
+}
+
+/** A connection is an fd of who made it: in another namespace processes have other numbers. */
+function hasConnection(pid: number, { fd, inode }: Spare): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/${fd}`) === `socket:[${inode}]`;
+  } catch (error) {
+    // Who may not look at its fds may not look at its memory: that will say what it takes.
+    return codeOf(error) === 'EACCES';
+  }
 }
 
 export class RunServer {
@@ -35,6 +49,8 @@ export class RunServer {
   readonly #registers: RegisterWatch;
   readonly #calls: Calls;
   readonly #connections = new Set<Socket>();
+  readonly #tell: RunServerOptions['tell'];
+  readonly #told = new Set<string>();
   #failure: unknown;
   /** Requests that arrived in this turn of the event loop. */
   readonly #work: (() => void)[] = [];
@@ -44,7 +60,8 @@ export class RunServer {
   /** By process and program. */
   readonly #programs = new Map<string, Program>();
 
-  constructor(machine: Machine, { folder, privileged }: RunServerOptions) {
+  constructor(machine: Machine, { folder, privileged, tell }: RunServerOptions) {
+    this.#tell = tell;
     this.#machine = machine;
     this.#folder = folder;
     this.#registers = new RegisterWatch(folder, {
@@ -67,8 +84,9 @@ export class RunServer {
   get failure(): unknown {
     return this.#failure;
   }
-  /** Programs that have a connection. */
+  /** Programs that have a connection, or may make one. */
   get programs(): number {
+    this.#dropEnded();
     return this.#programs.size;
   }
   /** Files that programs have open. */
@@ -81,6 +99,10 @@ export class RunServer {
     return path.join(this.#folder, 'socket');
   }
   listen(): Promise<void> {
+    const room = ADDRESS_SIZE - 1;
+    if (Buffer.byteLength(this.path) > room) {
+      throw new Error(`${this.path} is too long for a socket, which takes ${room} bytes: TMPDIR says where it is`);
+    }
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
       this.#server.listen(this.path, () => resolve());
@@ -139,6 +161,10 @@ export class RunServer {
     return () => undefined;
   }
   #beginFile(socket: Socket, inode: bigint): () => void {
+    if (this.#sockets.has(inode)) {
+      socket.destroy();
+      return () => undefined;
+    }
     const file = new FileSocket(inode, socket);
     this.#sockets.set(inode, file);
     const gone = (): void => {
@@ -146,6 +172,7 @@ export class RunServer {
       this.#guard(() => {
         file.close();
         this.#machine.seam.settle();
+        this.#dropEnded();
       });
     };
     socket.once('end', gone).once('error', gone).once('close', gone);
@@ -153,20 +180,41 @@ export class RunServer {
     // What a program writes there past the shim is nobody's.
     return () => undefined;
   }
-  #beginCalls(socket: Socket, { args: [pid, image] }: Request): (request: Request) => void {
-    const key = `${pid}:${image}`;
-    // Killed since it asked: there is nobody to answer, and nothing wrong with the machine.
-    const program = this.#programs.get(key) ?? unlessRefused(() => new Program(Number(pid), this.#shared), ENDED);
+  #dropEnded(): void {
+    for (const [key, program] of this.#programs) {
+      if (!program.isGone) continue;
+      program.end();
+      this.#programs.delete(key);
+    }
+  }
+  #beginCalls(socket: Socket, request: Request): (request: Request) => void {
+    const program = this.#programOf(request);
     if (program === undefined) {
-      socket.destroy();
+      socket.end(encodeReply({ result: -ERRNO.EIO, flags: 0 }));
       return () => undefined;
     }
-    this.#programs.set(key, program);
     program.connect();
     socket.once('close', () => {
-      if (program.disconnect()) this.#programs.delete(key);
+      program.disconnect();
+      this.#guard(() => this.#dropEnded());
     });
     socket.write(encodeReply({ result: 0, flags: 0 }));
-    return (request) => socket.write(encodeReply(this.#calls.carryOut(program, request)));
+    return (call) => socket.write(encodeReply(this.#calls.carryOut(program, call)));
+  }
+  /** Undefined where its memory is out of reach, which the shim says: it does without, and all others go on. */
+  #programOf({ args: [pid, image], spare }: Request): Program | undefined {
+    const key = `${pid}:${image}`;
+    if (!hasConnection(Number(pid), spare)) return undefined;
+    try {
+      const program = this.#programs.get(key) ?? new Program(Number(pid), this.#shared);
+      this.#programs.set(key, program);
+      return program;
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      // What is killed by now needs no machine.
+      if (existsSync(`/proc/${pid}`) && !this.#told.has(text)) this.#tell(text);
+      this.#told.add(text);
+      return undefined;
+    }
   }
 }

@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
 #define SHOWN __attribute__((visibility("default")))
 
@@ -27,7 +26,7 @@ int64_t call_open(int folder, const char *path, int flags, unsigned int mode) {
   if (file_is_path(path)) return settle(file_open(path, flags));
   const int status = (flags & O_ACCMODE) == O_RDONLY ? status_open(path, (flags & O_CLOEXEC) != 0) : -1;
   if (status >= 0) return status;
-  char place[PATH_MAX];
+  char place[PLACE_MAX];
   return real()->openat(folder, path_of(path, place), flags, mode);
 }
 
@@ -103,36 +102,4 @@ SHOWN ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t positi
   uint64_t file = 0;
   if (!is_file(fd, &file)) return real()->pwritev(fd, parts, count, position);
   return settle(file_vector(OP_PWRITE, fd, file, parts, count, position));
-}
-
-SHOWN void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset) {
-  uint64_t file = 0;
-  const bool ours = (flags & MAP_ANONYMOUS) == 0 && is_file(fd, &file);
-  if (ours) return pages_map(at, length, protection, flags, file, offset);
-  if ((flags & MAP_FIXED) != 0 && atomic_load(&pages_watched) != 0) pages_unmap(at, length);
-  return real()->mmap(at, length, protection, flags, fd, offset);
-}
-SHOWN int munmap(void *at, size_t length) {
-  if (atomic_load(&pages_watched) != 0) pages_unmap(at, length);
-  return real()->munmap(at, length);
-}
-SHOWN void *mremap(void *at, size_t length, size_t wanted, int flags, ...) {
-  va_list list;
-  va_start(list, flags);
-  void *to = (flags & MREMAP_FIXED) != 0 ? va_arg(list, void *) : NULL;
-  va_end(list);
-  if (atomic_load(&pages_watched) != 0) {
-    if (wanted < length) pages_unmap((char *)at + wanted, length - wanted);
-    if (to != NULL) pages_unmap(to, wanted);
-  }
-  void *moved = real()->mremap(at, length, wanted, flags, to);
-  if (moved != MAP_FAILED && moved != at && atomic_load(&pages_watched) != 0) {
-    pages_moved(at, moved, wanted < length ? wanted : length);
-  }
-  return moved;
-}
-SHOWN int madvise(void *at, size_t length, int advice) {
-  const bool drops = advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE;
-  if (drops && (atomic_load(&pages_watched) & WATCH_MEMORY) != 0) pages_unmap(at, length);
-  return real()->madvise(at, length, advice);
 }

@@ -24,7 +24,7 @@ static bool is_fail_nth(const char *path) {
 }
 
 bool file_is_path(const char *path) {
-  if (server_path[0] == '\0' || path == NULL) return false;
+  if (server_path[0] == '\0' || !path_may_be_read(path)) return false;
   if (strncmp(path, "/dev/", 5) != 0) return is_fail_nth(path);
   return strcmp(path + 5, "iommu") == 0 || strncmp(path + 5, "vfio/", 5) == 0;
 }

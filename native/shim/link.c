@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #define SLOTS 64
+#define ATTEMPTS 8
 // The program's own fds come from below: ours lie behind what most programs have.
 #define HIDDEN_BELOW 1024
 #define HIDDEN_ROOM 128
@@ -36,9 +38,15 @@ static struct slot slots[SLOTS];
 // Tells this program from one that the same process ran before exec.
 static uint64_t program;
 static _Atomic bool told;
+// The process whose memory this is.
+static int own_process;
 
 static int process(void) {
   return (int)raw(SYS_getpid);
+}
+
+bool link_borrows_memory(void) {
+  return process() != own_process;
 }
 
 static uint64_t inode_of(int fd) {
@@ -51,7 +59,7 @@ bool link_is_ours(int fd, uint64_t *inode) {
   struct sockaddr_un peer;
   socklen_t length = sizeof(peer);
   *inode = inode_of(fd);
-  const bool ours = *inode != 0 && getpeername(fd, (struct sockaddr *)&peer, &length) == 0 &&
+  const bool ours = server_path[0] != '\0' && *inode != 0 && getpeername(fd, (struct sockaddr *)&peer, &length) == 0 &&
                     peer.sun_family == AF_UNIX && length > offsetof(struct sockaddr_un, sun_path) &&
                     strncmp(peer.sun_path, server_path, sizeof(peer.sun_path)) == 0;
   errno = before;
@@ -69,15 +77,19 @@ int link_hide(int fd) {
   return (int)hidden;
 }
 
-static bool exchange(int fd, const void *out, size_t out_length, void *in, size_t in_length) {
-  for (size_t done = 0; done < out_length;) {
-    const long sent = raw(SYS_sendto, fd, (const char *)out + done, out_length - done, MSG_NOSIGNAL, NULL, 0);
+static bool ask(int fd, const struct request *request) {
+  for (size_t done = 0; done < sizeof(*request);) {
+    const long sent =
+        raw(SYS_sendto, fd, (const char *)request + done, sizeof(*request) - done, MSG_NOSIGNAL, NULL, 0);
     if (sent < 0 && errno == EINTR) continue;
     if (sent <= 0) return false;
     done += (size_t)sent;
   }
-  for (size_t done = 0; done < in_length;) {
-    const long got = raw(SYS_recvfrom, fd, (char *)in + done, in_length - done, 0, NULL, NULL);
+  return true;
+}
+static bool take_answer(int fd, void *answer, size_t length) {
+  for (size_t done = 0; done < length;) {
+    const long got = raw(SYS_recvfrom, fd, (char *)answer + done, length - done, 0, NULL, NULL);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return false;
     done += (size_t)got;
@@ -105,18 +117,20 @@ int link_new_file(bool close_on_exec, uint64_t *inode) {
   *inode = inode_of(fd);
   const struct request hello = {.operation = OP_FILE, .file = *inode, .spare = -1};
   char ready = 0;
-  if (exchange(fd, &hello, sizeof(hello), &ready, sizeof(ready))) return fd;
+  if (ask(fd, &hello) && take_answer(fd, &ready, sizeof(ready))) return fd;
   raw(SYS_close, fd);
   return -EIO;
 }
 
+#define OUT_OF_REACH                                                                               \
+  "iommufd run: the emulated machine cannot reach this program, which is in another PID namespace, or not to be traced: its " \
+  "calls answer EIO\n"
 // A message is worth more than the errno: whoever sees EIO looks for broken hardware.
-static void tell_gone(void) {
-  static const char text[] = "iommufd run: the emulated machine is gone: its calls answer EIO\n";
-  if (!atomic_exchange(&told, true)) raw(SYS_write, STDERR_FILENO, text, sizeof(text) - 1);
+static void tell_once(const char *text) {
+  if (!atomic_exchange(&told, true)) raw(SYS_write, STDERR_FILENO, text, strlen(text));
 }
 
-// 0, or -errno: -EIO where there is no server.
+// 0, or -errno: -EIO where there is no server, -EAGAIN where another thread closed the connection: it closes all fds.
 static int open_slot(struct slot *slot) {
   const int pid = process();
   // What another process made, or another program's fd by now, is not ours to use.
@@ -127,26 +141,34 @@ static int open_slot(struct slot *slot) {
   const int fd = connect_to_server(true);
   if (fd < 0) return fd;
   slot->fd = link_hide(fd);
+  const uint64_t inode = inode_of(slot->fd);
   struct reply reply;
-  const struct request hello = {.operation = OP_CALLS, .args = {(uint64_t)pid, program}, .spare = -1};
-  if (!exchange(slot->fd, &hello, sizeof(hello), &reply, sizeof(reply)) || reply.result != 0) {
+  const struct request hello = {
+      .operation = OP_CALLS, .args = {(uint64_t)pid, program}, .spare = slot->fd, .spare_file = inode};
+  const bool answered = ask(slot->fd, &hello) && take_answer(slot->fd, &reply, sizeof(reply));
+  if (!answered || reply.result != 0) {
+    if (inode_of(slot->fd) != inode) return -EAGAIN;
     raw(SYS_close, slot->fd);
+    if (answered) tell_once(OUT_OF_REACH);
     return -EIO;
   }
   slot->owner = pid;
-  slot->inode = inode_of(slot->fd);
+  slot->inode = inode;
   return 0;
 }
 
+// What another thread closed is the program's own fd by now.
 static void drop_slot(struct slot *slot) {
-  raw(SYS_close, slot->fd);
+  if (inode_of(slot->fd) == slot->inode) raw(SYS_close, slot->fd);
   slot->owner = 0;
   slot->inode = 0;
 }
 
 // One that nobody uses; NULL where all are in use. What another thread of the parent used at the time of a fork stays taken.
+// A child of vfork leaves its parent's alone: they are fds that it has no way to close there.
 static struct slot *take_slot(void) {
   const int pid = process();
+  if (pid != own_process) return NULL;
   for (int i = 0; i < SLOTS; i++) {
     int nobody = 0;
     if (atomic_compare_exchange_strong(&slots[i].user, &nobody, pid)) return &slots[i];
@@ -155,10 +177,16 @@ static struct slot *take_slot(void) {
 }
 
 static int call_over(struct slot *slot, const struct request *request, struct reply *reply) {
-  const int refusal = open_slot(slot);
-  if (refusal < 0) return refusal;
-  if (exchange(slot->fd, request, sizeof(*request), reply, sizeof(*reply))) return 0;
-  drop_slot(slot);
+  for (int i = 0; i < ATTEMPTS; i++) {
+    const int refusal = open_slot(slot);
+    if (refusal == -EAGAIN) continue;
+    if (refusal < 0) return refusal;
+    const bool asked = ask(slot->fd, request);
+    if (asked && take_answer(slot->fd, reply, sizeof(*reply))) return 0;
+    // What was not asked yet, can be; where the server is gone, there will be no connection.
+    drop_slot(slot);
+    if (asked) break;
+  }
   return -EIO;
 }
 
@@ -172,7 +200,7 @@ int64_t link_call(struct request *request, struct reply *reply) {
   errno = before;
   if (failure < 0) {
     // Short of fds is no reason to tell that the server is gone.
-    if (failure == -EIO) tell_gone();
+    if (failure == -EIO) tell_once("iommufd run: the emulated machine is gone: its calls answer EIO\n");
     *reply = (struct reply){.result = failure};
   } else if ((reply->flags & REPLY_TELL_UNMAP) != 0) {
     atomic_fetch_or(&pages_watched, WATCH_MEMORY);
@@ -180,7 +208,13 @@ int64_t link_call(struct request *request, struct reply *reply) {
   return reply->result;
 }
 
+static void after_fork(void) {
+  own_process = process();
+}
+
 void link_start(void) {
+  own_process = process();
+  pthread_atfork(NULL, NULL, after_fork);
   const char *path = getenv("IOMMUFD_RUN_SOCKET");
   if (path == NULL || strlen(path) >= sizeof(server_path)) return;
   memcpy(server_path, path, strlen(path) + 1);

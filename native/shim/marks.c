@@ -5,10 +5,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 
 _Atomic uint8_t fd_marks[MARKED_FDS];
-static int own_process;
 
 void mark(int fd) {
   if ((unsigned int)fd < MARKED_FDS) atomic_store(&fd_marks[fd], 1);
@@ -16,11 +14,10 @@ void mark(int fd) {
 
 void unmark(int fd) {
   // A child of vfork closes its own copy, and shares this memory.
-  if ((unsigned int)fd < MARKED_FDS && raw(SYS_getpid) == own_process) atomic_store(&fd_marks[fd], 0);
+  if ((unsigned int)fd < MARKED_FDS && !link_borrows_memory()) atomic_store(&fd_marks[fd], 0);
 }
 
 void mark_inherited(void) {
-  own_process = (int)raw(SYS_getpid);
   DIR *folder = opendir("/proc/self/fd");
   if (folder == NULL) return;
   for (const struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {

@@ -112,6 +112,12 @@ static void unmap_part(struct mapping *mapping, uintptr_t from, uintptr_t to) {
   if (mapping->left == 0 && link_is_ours(mapping->fd, &inode) && inode == mapping->inode) raw(SYS_close, mapping->fd);
 }
 
+static void tell(enum operation operation, uint64_t at, uint64_t length) {
+  struct request request = {.operation = operation, .args = {at, length}, .spare = -1};
+  struct reply reply;
+  link_call(&request, &reply);
+}
+
 void pages_unmap(void *at, size_t length) {
   const int watched = atomic_load(&pages_watched);
   const uintptr_t from = (uintptr_t)at;
@@ -122,11 +128,11 @@ void pages_unmap(void *at, size_t length) {
     }
     pthread_mutex_unlock(&lock);
   }
-  if ((watched & WATCH_MEMORY) != 0) {
-    struct request request = {.operation = OP_UNMAP, .args = {from, length}, .spare = -1};
-    struct reply reply;
-    link_call(&request, &reply);
-  }
+  if ((watched & WATCH_MEMORY) != 0) tell(OP_UNMAP, from, length);
+}
+
+void pages_discard(void *at, size_t length) {
+  if ((atomic_load(&pages_watched) & WATCH_MEMORY) != 0) tell(OP_DISCARD, (uintptr_t)at, length);
 }
 
 void pages_moved(void *from, void *to, size_t length) {
@@ -141,10 +147,8 @@ void pages_moved(void *from, void *to, size_t length) {
 }
 
 void pages_end(void) {
-  if ((atomic_load(&pages_watched) & WATCH_MEMORY) == 0) return;
-  struct request request = {.operation = OP_UNMAP, .args = {0, UINT64_MAX}, .spare = -1};
-  struct reply reply;
-  link_call(&request, &reply);
+  if ((atomic_load(&pages_watched) & WATCH_MEMORY) == 0 || link_borrows_memory()) return;
+  tell(OP_UNMAP, 0, UINT64_MAX);
 }
 
 static void before_fork(void) {

@@ -6,13 +6,13 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #define SHOWN __attribute__((visibility("default")))
 #define ROOT "/root"
@@ -21,14 +21,24 @@
   *(void **)&next = dlsym(RTLD_NEXT, #name)
 
 struct place {
-  char path[PATH_MAX];
+  char path[PLACE_MAX];
   // What was asked for is a node: its numbers.
   bool node;
   unsigned int major, minor;
 };
 
+bool path_may_be_read(const char *path) {
+#ifdef __aarch64__
+  // The upper byte of an address is the program's own there.
+  const uintptr_t at = (uintptr_t)path & (((uintptr_t)1 << 56) - 1), end = (uintptr_t)1 << 52;
+#else
+  const uintptr_t at = (uintptr_t)path, end = (uintptr_t)1 << 56;
+#endif
+  return at >= 4096 && at < end;
+}
+
 static bool is_candidate(const char *path) {
-  if (server_path[0] == '\0' || path == NULL || path[0] != '/') return false;
+  if (server_path[0] == '\0' || !path_may_be_read(path) || path[0] != '/') return false;
   return strncmp(path, "/sys/", 5) == 0 || strcmp(path, "/dev/iommu") == 0 || strncmp(path, "/dev/vfio", 9) == 0;
 }
 
@@ -51,9 +61,9 @@ static struct place *find(const char *path, struct place *place) {
   if (!is_candidate(path)) return NULL;
   const int before = errno;
   place->node = false;
-  const int length = snprintf(place->path, PATH_MAX, "%.*s" ROOT "%s", folder_length(), server_path, path);
+  const int length = snprintf(place->path, PLACE_MAX, "%.*s" ROOT "%s", folder_length(), server_path, path);
   struct statx status;
-  const bool there = length > 0 && length < PATH_MAX &&
+  const bool there = length > 0 && length < PLACE_MAX &&
                      raw(SYS_statx, AT_FDCWD, place->path, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &status) == 0;
   if (there && path[1] == 'd' && S_ISREG(status.stx_mode)) read_node(place);
   errno = before;
@@ -174,3 +184,23 @@ SHOWN int scandir64(const char *path, struct dirent64 ***names, int (*filter)(co
   NEXT(scan64_call, scandir64);
   return next(find(path, &place) == NULL ? path : place.path, names, filter, compare);
 }
+
+// `ls -l` asks for these. A file of the server's folder answers as a node does: there are none.
+#define ATTRIBUTE(name)                                                                              \
+  typedef ssize_t name##_call(const char *, const char *, void *, size_t);                           \
+  SHOWN ssize_t name(const char *path, const char *attribute, void *into, size_t length) {           \
+    struct place place;                                                                              \
+    NEXT(name##_call, name);                                                                         \
+    return next(find(path, &place) == NULL ? path : place.path, attribute, into, length);            \
+  }
+ATTRIBUTE(getxattr)
+ATTRIBUTE(lgetxattr)
+#define ATTRIBUTES(name)                                                         \
+  typedef ssize_t name##_call(const char *, char *, size_t);                     \
+  SHOWN ssize_t name(const char *path, char *into, size_t length) {              \
+    struct place place;                                                          \
+    NEXT(name##_call, name);                                                     \
+    return next(find(path, &place) == NULL ? path : place.path, into, length);   \
+  }
+ATTRIBUTES(listxattr)
+ATTRIBUTES(llistxattr)

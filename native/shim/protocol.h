@@ -7,7 +7,8 @@
 
 enum operation {
   // The first request on each connection: what it is for. `args`: the process, and what tells its program from the one
-  // that it ran before exec.
+  // that it ran before exec; `spare` and `spare_file`: the connection itself, by which the server sees that it is this process.
+  // Answered by a reply, with -EIO for one whose memory cannot be reached: the server says why.
   OP_CALLS = 1,
   // This connection's own end stands for a file; `file` is its inode. Answered by one byte.
   OP_FILE = 2,
@@ -22,6 +23,7 @@ enum operation {
   OP_MOVE = 11,  // from, to, length: after the program's own memory moved
   // A process: its /proc/PID/status with what is pinned here. Answers the number of a file, or 0 for what is there already.
   OP_STATUS = 12,
+  OP_DISCARD = 13, // address, length: before private memory there gets other contents
 };
 
 struct request {

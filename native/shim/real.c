@@ -21,6 +21,8 @@ void real_find(void) {
   FIND(writev);
   FIND(preadv);
   FIND(pwritev);
+  FIND(preadv2);
+  FIND(pwritev2);
   FIND(mmap);
   FIND(munmap);
   FIND(mremap);

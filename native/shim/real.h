@@ -23,6 +23,8 @@ struct real_calls {
   ssize_t (*writev)(int, const struct iovec *, int);
   ssize_t (*preadv)(int, const struct iovec *, int, off_t);
   ssize_t (*pwritev)(int, const struct iovec *, int, off_t);
+  ssize_t (*preadv2)(int, const struct iovec *, int, off_t, int);
+  ssize_t (*pwritev2)(int, const struct iovec *, int, off_t, int);
   void *(*mmap)(void *, size_t, int, int, int, off_t);
   int (*munmap)(void *, size_t);
   void *(*mremap)(void *, size_t, size_t, int, ...);

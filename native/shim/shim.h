@@ -27,6 +27,8 @@ int64_t link_call(struct request *request, struct reply *reply);
 int link_new_file(bool close_on_exec, uint64_t *inode);
 // Whether an fd is a connection to the server; its inode.
 bool link_is_ours(int fd, uint64_t *inode);
+// Whether this is a child of vfork: its memory is its parent's, and stays when it ends.
+bool link_borrows_memory(void);
 // Moves an fd out of the way of the program's own.
 int link_hide(int fd);
 
@@ -65,8 +67,10 @@ void pages_start(void);
 extern _Atomic int pages_watched;
 enum { WATCH_REGISTERS = 1, WATCH_MEMORY = 2 };
 void *pages_map(void *at, size_t length, int protection, int flags, uint64_t file, int64_t offset);
-// Before a stretch of addresses goes, or gets other contents.
+// Before a stretch of addresses goes.
 void pages_unmap(void *at, size_t length);
+// Before private memory there gets other contents: what is shared stays.
+void pages_discard(void *at, size_t length);
 // After memory moved.
 void pages_moved(void *from, void *to, size_t length);
 // Before all of it goes, since the program ends.
@@ -79,7 +83,11 @@ int status_open(const char *path, bool close_on_exec);
 
 // paths.c: nodes and sysfs of the emulated machine.
 
-// Where a file of the emulated machine's sysfs really lies, which may be written to `into` (PATH_MAX bytes); else the path.
+// Longer ones are none of the machine's. What opens files may run on a signal handler's stack: 8 KiB, for all that it does.
+#define PLACE_MAX 512
+// Whether an address may be a path's: the kernel answers EFAULT for a wild pointer, and the shim must not read it.
+bool path_may_be_read(const char *path);
+// Where a file of the emulated machine's sysfs really lies, which may be written to `into` (PLACE_MAX bytes); else the path.
 const char *path_of(const char *path, char *into);
 
 // real.c: the calls as they are without the shim.

@@ -15,7 +15,7 @@
 
 // The process whose file a path is; 0 for any other path.
 static long process_of(const char *path) {
-  if (server_path[0] == '\0' || path == NULL || strncmp(path, "/proc/", 6) != 0) return 0;
+  if (server_path[0] == '\0' || !path_may_be_read(path) || strncmp(path, "/proc/", 6) != 0) return 0;
   const char *name = path + 6;
   if (strcmp(name, "self/status") == 0) return raw(SYS_getpid);
   char *end = NULL;
@@ -54,7 +54,7 @@ static FILE *open_stream(const char *path, const char *mode, const char *name) {
   if (fd >= 0) return fdopen(fd, mode);
   opener *real_opener = NULL;
   *(void **)&real_opener = dlsym(RTLD_NEXT, name);
-  char place[PATH_MAX];
+  char place[PLACE_MAX];
   return real_opener(path_of(path, place), mode);
 }
 SHOWN FILE *fopen(const char *path, const char *mode) {

@@ -12,6 +12,8 @@
 
 #define SHOWN __attribute__((visibility("default")))
 
+// Only newer headers have it, elsewhere.
+SHOWN int pidfd_getfd(int process, int fd, unsigned int flags);
 // No headers declare these for programs that are not fortified.
 SHOWN int open64(const char *path, int flags, ...);
 SHOWN int openat64(int folder, const char *path, int flags, ...);
@@ -81,6 +83,31 @@ SHOWN ssize_t preadv64(int fd, const struct iovec *parts, int count, off_t posit
 SHOWN ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t position) {
   return pwritev(fd, parts, count, position);
 }
+// fs/read_write.c: a position of -1 is the file's own. None of these files can say that it would have to wait.
+static ssize_t vector(bool reads, int fd, const struct iovec *parts, int count, off_t position, int flags) {
+  if ((flags & ~(RWF_HIPRI | RWF_DSYNC | RWF_SYNC)) != 0) {
+    errno = EOPNOTSUPP;
+    return -1;
+  }
+  if (position == -1) return reads ? readv(fd, parts, count) : writev(fd, parts, count);
+  return reads ? preadv(fd, parts, count, position) : pwritev(fd, parts, count, position);
+}
+SHOWN ssize_t preadv2(int fd, const struct iovec *parts, int count, off_t position, int flags) {
+  uint64_t file = 0;
+  if (is_file(fd, &file)) return vector(true, fd, parts, count, position, flags);
+  return real()->preadv2(fd, parts, count, position, flags);
+}
+SHOWN ssize_t pwritev2(int fd, const struct iovec *parts, int count, off_t position, int flags) {
+  uint64_t file = 0;
+  if (is_file(fd, &file)) return vector(false, fd, parts, count, position, flags);
+  return real()->pwritev2(fd, parts, count, position, flags);
+}
+SHOWN ssize_t preadv64v2(int fd, const struct iovec *parts, int count, off_t position, int flags) {
+  return preadv2(fd, parts, count, position, flags);
+}
+SHOWN ssize_t pwritev64v2(int fd, const struct iovec *parts, int count, off_t position, int flags) {
+  return pwritev2(fd, parts, count, position, flags);
+}
 SHOWN void *mmap64(void *at, size_t length, int protection, int flags, int fd, off_t offset) {
   return mmap(at, length, protection, flags, fd, offset);
 }
@@ -93,56 +120,9 @@ SHOWN int fcntl64(int fd, int command, ...) {
 }
 
 // Another process's fd may be a file.
-static long mark_new(long number, long result) {
+SHOWN int pidfd_getfd(int process, int fd, unsigned int flags) {
+  const int got = (int)raw(SYS_pidfd_getfd, process, fd, flags);
   uint64_t file = 0;
-  if (number == SYS_pidfd_getfd && result >= 0 && link_is_ours((int)result, &file)) mark((int)result);
-  return result;
-}
-// Programs that name system calls by number. Those about files come back to the functions above.
-SHOWN long syscall(long number, ...) {
-  va_list list;
-  va_start(list, number);
-  long a[6];
-  for (int i = 0; i < 6; i++) a[i] = va_arg(list, long);
-  va_end(list);
-  switch (number) {
-#ifdef SYS_open
-    case SYS_open:
-      return call_open(AT_FDCWD, (const char *)a[0], (int)a[1], (unsigned int)a[2]);
-#endif
-    case SYS_openat:
-      return call_open((int)a[0], (const char *)a[1], (int)a[2], (unsigned int)a[3]);
-    case SYS_statx:
-      return statx((int)a[0], (const char *)a[1], (int)a[2], (unsigned int)a[3], (struct statx *)a[4]);
-    case SYS_readlinkat:
-      return readlinkat((int)a[0], (const char *)a[1], (char *)a[2], (size_t)a[3]);
-    case SYS_close:
-      return close((int)a[0]);
-    case SYS_ioctl:
-      return call_ioctl((int)a[0], (unsigned long)a[1], (uintptr_t)a[2]);
-    case SYS_read:
-      return read((int)a[0], (void *)a[1], (size_t)a[2]);
-    case SYS_write:
-      return write((int)a[0], (const void *)a[1], (size_t)a[2]);
-    case SYS_pread64:
-      return pread((int)a[0], (void *)a[1], (size_t)a[2], a[3]);
-    case SYS_pwrite64:
-      return pwrite((int)a[0], (const void *)a[1], (size_t)a[2], a[3]);
-    case SYS_mmap:
-      return (long)mmap((void *)a[0], (size_t)a[1], (int)a[2], (int)a[3], (int)a[4], a[5]);
-    case SYS_munmap:
-      return munmap((void *)a[0], (size_t)a[1]);
-    case SYS_dup:
-      return dup((int)a[0]);
-#ifdef SYS_dup2
-    case SYS_dup2:
-      return dup2((int)a[0], (int)a[1]);
-#endif
-    case SYS_dup3:
-      return dup3((int)a[0], (int)a[1], (int)a[2]);
-    case SYS_fcntl:
-      return fcntl((int)a[0], (int)a[1], (void *)a[2]);
-    default:
-      return mark_new(number, real()->syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]));
-  }
+  if (got >= 0 && link_is_ours(got, &file)) mark(got);
+  return got;
 }

@@ -1,7 +1,7 @@
 // `iommufd run` as a command: what it takes, and how it ends.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { readRunArguments } from '../../lib/cli/run-arguments.js';
@@ -20,7 +20,10 @@ describePrograms('iommufd run', () => {
   afterEach(() => assert.deepEqual(readdirSync(temporary), []));
 
   function run(...args: readonly string[]): Promise<Ended> {
-    const env = { ...process.env, TMPDIR: temporary };
+    return runIn(temporary, ...args);
+  }
+  function runIn(folder: string, ...args: readonly string[]): Promise<Ended> {
+    const env = { ...process.env, TMPDIR: folder };
     return ended(spawn(process.execPath, [command, 'run', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] }));
   }
 
@@ -44,14 +47,47 @@ describePrograms('iommufd run', () => {
     const { code, output } = await run('--', 'sh', '-c', 'echo "$(cat < /proc/self/comm)" | tr a-z A-Z');
     assert.deepEqual({ code, output }, { code: 0, output: 'CAT\n' });
   });
+  it('passes on the signals that it gets', async () => {
+    for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGINT', 'SIGQUIT'] as const) {
+      const script = `trap 'exit 5' ${signal.slice(3)}; echo here; while :; do sleep 0.05; done`;
+      const env = { ...process.env, TMPDIR: temporary };
+      // Without a terminal, which would signal the program as well.
+      const child = spawn(process.execPath, [command, 'run', '--', 'sh', '-c', script], {
+        env,
+        stdio: ['ignore', 'pipe', 'pipe'],
+        detached: true,
+      });
+      const end = ended(child);
+      await new Promise((resolve) => child.stdout?.once('data', resolve));
+      child.kill(signal);
+      assert.equal((await end).code, 5, signal);
+    }
+  });
+  it('is found from every folder, and says where a socket cannot be', async () => {
+    const program = compile('threads');
+    const relative = path.relative(process.cwd(), temporary);
+    const script = `cd / && exec ${program}`;
+    const found = await runIn(relative, '--machine', 'selftest', '--', 'sh', '-c', script);
+    assert.deepEqual({ code: found.code, output: found.output }, { code: 0, output: 'done\n' });
+    const long = path.join(temporary, 'x'.repeat(100));
+    mkdirSync(long);
+    const refused = await runIn(long, '--', 'true');
+    assert.equal(refused.code, 2);
+    assert.match(refused.errors, /too long for a socket.*TMPDIR/);
+    assert.deepEqual(readdirSync(long), []);
+    rmSync(long, { recursive: true });
+  });
   it('says what is wrong with its arguments', async () => {
     for (const [args, text] of [
       [['--'], /^usage: iommufd run/],
+      [['--', ''], /^usage: iommufd run/],
       [['true'], /^usage: iommufd run/],
       [['--machine', 'toaster', '--', 'true'], /no machine toaster: there are .*selftest/],
       [['--machine', '--', 'true'], /--machine takes a value/],
       [['--speed', '3', '--', 'true'], /no option --speed/],
+      [['--machine=selftest', '--', 'true'], /no option --machine=selftest/],
       [['--device', '0000:01:00.0', '--', 'true'], /does not say which model/],
+      [['--device', '0000:01:00.0=test=edu', '--', 'true'], /does not say which model/],
     ] as const) {
       const told = readRunArguments(args);
       assert(typeof told === 'string', args.join(' '));

@@ -2,6 +2,7 @@
 // other processes, and what is refused with which errno.
 #include "program.h"
 
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -35,6 +36,20 @@ static void refusals(void) {
   REFUSED(EBADF, ioctl(fd, IOAS_ALLOC, &argument));
 }
 
+// Of a queue that has nothing: each answers so, and does not wait.
+static void vectors(void) {
+  const int fd = open_iommu();
+  struct fault_alloc fault = {.size = sizeof(fault)};
+  CHECK(ioctl(fd, FAULT_QUEUE_ALLOC, &fault) == 0);
+  char record[40];
+  const struct iovec part = {.iov_base = record, .iov_len = sizeof(record)};
+  const int queue = (int)fault.fd;
+  CHECK(readv(queue, &part, 1) == 0 && preadv2(queue, &part, 1, -1, 0) == 0 && syscall(SYS_readv, queue, &part, 1) == 0);
+  REFUSED(EOPNOTSUPP, preadv2(queue, &part, 1, -1, RWF_NOWAIT));
+  REFUSED(EINVAL, pwritev2(fd, &part, 1, -1, 0));
+  CHECK(close(queue) == 0 && close(fd) == 0);
+}
+
 static void duplicates(void) {
   const int fd = open_iommu();
   const uint32_t ioas = alloc_ioas(fd);
@@ -53,6 +68,10 @@ static void duplicates(void) {
   CHECK(destroy(78, ioas) == 0);
   // By number, and behind the shim's back.
   CHECK(syscall(SYS_ioctl, 78, DESTROY, &(struct destroy){8, ioas + 1}) == 0);
+  // Those of a process, its own here.
+  const int own = pidfd_open(getpid(), 0);
+  const int got = pidfd_getfd(own, 78, 0);
+  CHECK(got >= 0 && destroy(got, ioas + 2) == 0 && close(got) == 0 && close(own) == 0);
   for (int i = 0; i < 4; i++) CHECK(close(copies[i]) == 0);
 }
 
@@ -133,6 +152,7 @@ int main(int count, char **arguments) {
   if (count == 4) return after_exec(arguments);
   refusals();
   duplicates();
+  vectors();
   children();
   passed();
   executed(arguments[0]);

@@ -25,6 +25,13 @@ describePrograms('programs on an emulated machine come and go', () => {
     assert.equal(await stage.run(compile('threads')), 'done\n');
   });
 
+  it('a stranger on the socket does them no harm', async () => {
+    assert.equal(await stage.run(compile('stranger')), 'let alone\n');
+    assert.deepEqual(stage.told, []);
+    await stage.checkEmpty();
+    assert.equal(await stage.run(compile('threads')), 'done\n');
+  });
+
   it('killed before they were answered, they leave the others alone', async () => {
     const killed = spawnSync('true').pid;
     const hello = Buffer.alloc(REQUEST_SIZE);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #define DEVICE "/sys/bus/pci/devices/0000:01:00.0"
 
@@ -42,6 +43,9 @@ static void sysfs(void) {
     found += entry->d_name[0] == '.' ? 0 : strcmp(entry->d_name, "0000:01:00.0") == 0 ? 1 : 100;
   }
   CHECK(found == 1 && closedir(folder) == 0);
+  // As `ls -l` asks.
+  CHECK(getxattr(DEVICE "/vendor", "user.none", NULL, 0) == -1 && errno != ENOENT);
+  CHECK(llistxattr("/dev/iommu", NULL, 0) >= 0);
   // All else is the real machine's.
   CHECK(access("/sys/kernel", X_OK) == 0 && access("/sys/devices/system/cpu", X_OK) == 0);
 }

@@ -32,6 +32,14 @@ describePrograms('a program on an emulated machine', () => {
     assert.equal(await stage.run(compile('pinned')), 'shown\n');
   });
 
+  it('keeps what is pinned where nothing goes: refused calls, closed fds, children of vfork', async () => {
+    assert.equal(await stage.run(compile('kept')), 'kept\n');
+  });
+
+  it('opens files in signal handlers, and may have wild pointers', async () => {
+    assert.equal(await stage.run(compile('handlers')), 'handled\n');
+  });
+
   it('waits for events in a thread, and loses none', async () => {
     assert.equal(await stage.run(compile('events')), 'told\n');
   });

@@ -68,11 +68,14 @@ export class RunStage {
   readonly machine: Machine;
   readonly server: RunServer;
   readonly #folder: string;
+  /** What whoever runs programs was told. */
+  readonly told: string[] = [];
 
   private constructor(options: EmulatedHostOptions, privileged: boolean) {
     this.#folder = mkdtempSync(path.join(tmpdir(), 'iommufd-test-'));
     this.machine = makeMachine(options);
-    this.server = new RunServer(this.machine, { folder: this.#folder, privileged });
+    const tell = (text: string): number => this.told.push(text);
+    this.server = new RunServer(this.machine, { folder: this.#folder, privileged, tell });
   }
   static async start(options: EmulatedHostOptions, privileged = true): Promise<RunStage> {
     const stage = new RunStage(options, privileged);

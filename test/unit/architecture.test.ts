@@ -35,6 +35,7 @@ const ALSO: Readonly<Record<string, readonly string[]>> = {
   'vfio/adopt.ts': ['host-object.ts'],
   'open.ts': ['node:fs'],
   'cli/program.ts': ['node:child_process', 'node:os'],
+  'cli/signals.ts': ['node:fs'],
   'cli/claim.ts': ['node:fs', 'node:path'],
   'cli/transcript.ts': ['node:fs', 'node:os', 'node:path', 'node:url'],
   'cli/transcript-file.ts': ['node:fs', 'node:path', 'recording'],

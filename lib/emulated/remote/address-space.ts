@@ -94,9 +94,9 @@ export class RemoteAddressSpace implements AddressSpace, Mapper {
   }
   /** The process is about to unmap this, or to have other memory there: pinned pages are taken over, as devices keep them. */
   aboutToUnmap(address: number, length: number): void {
+    this.aboutToDiscard(address, length);
     const first = Math.floor(address / PAGE_SIZE);
     const end = Math.ceil((address + length) / PAGE_SIZE);
-    this.foreign.takeOver(first, end);
     for (const mapping of this.mappings().between(first * PAGE_SIZE, end * PAGE_SIZE)) {
       if (!mapping.shared || mapping.file === undefined) continue;
       const start = Math.max(mapping.start, first * PAGE_SIZE);
@@ -104,6 +104,10 @@ export class RemoteAddressSpace implements AddressSpace, Mapper {
       this.#memory.knownFile(mapping.file)?.aboutToUnmap(this, mapping, start, stop);
     }
     this.#memory.epoch++;
+  }
+  /** The process is about to have other contents there: its own pinned pages are taken over, what it shares stays. */
+  aboutToDiscard(address: number, length: number): void {
+    this.foreign.takeOver(Math.floor(address / PAGE_SIZE), Math.ceil((address + length) / PAGE_SIZE));
   }
   /** The process moved this: it lies elsewhere now, and what is pinned is the same pages still. */
   moved(from: number, to: number, length: number): void {
