@@ -44,6 +44,7 @@ vfioCases('graphics', (test) => {
   });
 
   test('dmabuf', 'a display gives its picture as a dma-buf', { needs: 'display-dmabuf' }, (t) => {
+    t.notOn('6.12', 'has a sample that refuses room for more than it has to tell');
     const nic = t.bound('display-dmabuf');
     const { graphics } = nic;
     assert.equal(graphics.supports('dmabuf'), true);

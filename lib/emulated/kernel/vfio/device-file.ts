@@ -86,7 +86,8 @@ export class VfioDeviceFile extends OpenFile {
     if (fd < 0 || (flags & ~known) !== 0) return -ERRNO.EINVAL;
     if (this.#binding !== undefined) return -ERRNO.EINVAL;
     const token = (flags & VFIO_DEVICE_BIND_FLAG_TOKEN) !== 0;
-    const refusal = this.#checkToken(token ? Number(view.getBigUint64(BIND.at.token_uuid_ptr, true)) : undefined);
+    const address = token ? Number(view.getBigUint64(BIND.at.token_uuid_ptr, true)) : undefined;
+    const refusal = knowsTokens ? this.#checkToken(address) : 0;
     if (refusal < 0) return refusal;
     const iommufd = this.#process.files.get(fd);
     if (iommufd === undefined) return -ERRNO.EBADF;
