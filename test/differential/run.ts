@@ -18,7 +18,7 @@ const USAGE = `options:
   --calls NUMBER     system calls of each kernel, at least (mock: 105000; vtd, where devices take their time: 4500)
   --first NUMBER     the batch of sessions to begin with (0)
   --long             ten times as many calls
-  --replay FILE      only this session: the plan as it was printed, a file in this checkout
+  --replay FILE      one session alone: its plan as it was printed, a file in this checkout
   --kernel IMAGE     boot this kernel image instead of building one
   --timeout SECONDS  stop a machine after this long (900)`;
 
