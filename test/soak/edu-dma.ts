@@ -11,6 +11,7 @@ function attachedEdu(life: Life) {
   const nic = life.random.pick(life.openNics().filter(({ name }) => edus.includes(name)));
   const table = nic?.device.attachedTo();
   if (nic === undefined || table === undefined || table.type === 'hwpt-nested') return undefined;
+  if (life.blocked.has(nic.device)) return undefined;
   const ioas = table.type === 'ioas' ? table : table.ioas;
   return { nic, ioas, placed: life.places.of(ioas).filter(({ ram }) => !ram.memory.freed) };
 }
@@ -29,7 +30,9 @@ export const settle: Operation = (life) => {
   ioas.map(ram.memory, { iova });
   const length = BigInt(ram.memory.size);
   life.places.of(ioas).push({ iova, length, ram, offset: 0, readable: true, writable: true });
+  life.blocked.add(device);
   device.attach(ioas);
+  life.blocked.delete(device);
 };
 
 /** The mark of a page goes to another one, by the device. */

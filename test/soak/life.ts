@@ -60,6 +60,11 @@ export class Life {
   readonly waits = new Map<Promise<unknown>, string>();
   /** Devices that were asked for, until they are given back. */
   readonly asked = new Set<string>();
+  /**
+   * Devices whose attaching was refused last: Intel's driver blocks a device first, and leaves it so (intel/iommu.c:
+   * intel_iommu_attach_device), though it counts as attached to what it was attached to before.
+   */
+  readonly blocked = new WeakSet<Device>();
   /** Whether an allocation was told to fail. In every second life none is. */
   failed = false;
   readonly failing: boolean;

@@ -153,8 +153,10 @@ const attach: Operation = async (life) => {
   const pasid = life.random.pick(PASIDS);
   if (table === undefined) return;
   const options = pasid === undefined ? {} : { pasid };
+  if (pasid === undefined) life.blocked.add(device);
   if (life.random.chance(20)) await device.attachAsync(table, options);
   else device.attach(table, options);
+  if (pasid === undefined) life.blocked.delete(device);
 };
 const detach: Operation = (life) => {
   const pasid = life.random.pick(PASIDS);
