@@ -13,6 +13,9 @@ const ATTACH_EADDRINUSE =
 const ATTACH: Readonly<Record<string, string>> = {
   EINVAL: ATTACH_EINVAL,
   EADDRINUSE: ATTACH_EADDRINUSE,
+  ENODEV:
+    'the page table has a fault queue, and the device no page requests (PRI); behind an Intel IOMMU its DMA is blocked now, ' +
+    'until it is attached to another one',
   ENOENT:
     'no such page table or IOAS; or a nested page table of a vIOMMU that does not know the device yet: make its vDEVICE ' +
     'first (viommu.allocVdevice)',

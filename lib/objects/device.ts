@@ -160,7 +160,8 @@ export class Device extends KernelObject {
    * and cannot be destroyed by hand. A device without an IOMMU (a mediated one) is attached to address spaces only, and
    * the answer is the address space. Attaching again replaces, atomically, and for all devices of its IOMMU group: they
    * move together (drivers/iommu/iommufd/device.c), though `attachedTo` of the others goes on telling what they were
-   * attached to by themselves.
+   * attached to by themselves. Refused behind an Intel IOMMU, the device keeps what it was attached to in name, and its DMA
+   * may be blocked until the next one that works (intel/iommu.c blocks a device first).
    * @throws IommufdError EINVAL (the page table belongs to another physical IOMMU, and half a dozen other causes: see the
    * hint), ENOENT (a page table, for a device without an IOMMU), EOPNOTSUPP (a PASID, for a device that has none), ENOMEM
    * (pinning; usually RLIMIT_MEMLOCK)
