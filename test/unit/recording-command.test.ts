@@ -64,6 +64,12 @@ describe('the command', function () {
   };
   const program = (...args: string[]) => ['--', process.execPath, at('program.mjs'), ...args];
 
+  it('is a program, as npx wants it', () => {
+    // npx makes what it installs one, once; a new checkout in the place of another has to be one already.
+    const { status, stderr } = spawnSync(command, [], { encoding: 'utf8' });
+    assert.equal(status, 2);
+    assert.match(stderr, /^usage: iommufd record FILE/);
+  });
   it('records a program, and replays it', () => {
     assert.deepEqual(run('record', at('a.jsonl'), ...program()), {
       status: 0,
