@@ -45,7 +45,7 @@ function share(name: string, folder: string, readonly: boolean): string[] {
 function qemuArguments(boot: Boot, platform: Platform, results: string): string[] {
   const init = platform.prepare(results, path.join(results, 'init.sh'));
   const append = [
-    `console=${platform.console} quiet panic=-1 root=root9p rootfstype=9p`,
+    `${platform.parameters} quiet panic=-1 root=root9p rootfstype=9p`,
     'rootflags=trans=virtio,version=9p2000.L,msize=524288,cache=loose ro',
     `init=${init}`,
     `hugepages=${boot.hugePages ?? 0}`,
@@ -94,31 +94,45 @@ export async function boot(options: Boot, collect: readonly string[] = []): Prom
   }
 }
 
-/** Lines between the init script's markers: firmware and the end of the kernel say nothing of use. */
-function between(onLine: (line: string) => void): (line: string) => void {
-  let inside = false;
-  return (line) => {
-    if (line.includes(END)) inside = false;
-    if (inside) onLine(line);
-    if (line.includes(BEGIN)) inside = true;
-  };
+/** So much is told of a machine whose command did not begin. */
+const LAST_LINES = 40;
+
+/** What a machine prints: told is what its command does, between the init script's markers. */
+class Output {
+  #state: 'before' | 'inside' | 'after' = 'before';
+  /** Firmware and the kernel say nothing of use before the command begins, unless it never does. */
+  readonly #before: string[] = [];
+  #partial = '';
+  constructor(readonly tell: (line: string) => void) {}
+
+  take(text: string): void {
+    const lines = (this.#partial + text.replaceAll('\r', '')).split('\n');
+    this.#partial = lines.pop() ?? '';
+    for (const line of lines) this.#takeLine(line);
+  }
+  /** There is no more. */
+  end(): void {
+    if (this.#partial !== '') this.#takeLine(this.#partial);
+    if (this.#state === 'before') for (const line of this.#before.slice(-LAST_LINES)) this.tell(line);
+  }
+  #takeLine(line: string): void {
+    if (line.includes(END)) this.#state = 'after';
+    if (this.#state === 'before') this.#before.push(line);
+    if (this.#state === 'inside') this.tell(line);
+    if (line.includes(BEGIN)) this.#state = 'inside';
+  }
 }
 
-function run(program: string, args: string[], { onLine: tell, timeoutSeconds }: Boot): Promise<void> {
-  const onLine = between(tell);
+function run(program: string, args: string[], { onLine, timeoutSeconds }: Boot): Promise<void> {
+  const output = new Output(onLine);
   return new Promise((resolve, reject) => {
     const qemu = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     const timer = setTimeout(() => {
-      tell(`the machine did not end within ${timeoutSeconds} seconds: stopped`);
+      onLine(`the machine did not end within ${timeoutSeconds} seconds: stopped`);
       qemu.kill('SIGKILL');
     }, timeoutSeconds * 1000);
-    let partial = '';
     qemu.stdout.setEncoding('utf8');
-    qemu.stdout.on('data', (text: string) => {
-      const lines = (partial + text.replaceAll('\r', '')).split('\n');
-      partial = lines.pop() ?? '';
-      for (const line of lines) onLine(line);
-    });
+    qemu.stdout.on('data', (text: string) => output.take(text));
     qemu.on('error', (error) => {
       clearTimeout(timer);
       const missing = 'code' in error && error.code === 'ENOENT';
@@ -126,7 +140,7 @@ function run(program: string, args: string[], { onLine: tell, timeoutSeconds }: 
     });
     qemu.on('close', () => {
       clearTimeout(timer);
-      if (partial !== '') onLine(partial);
+      output.end();
       resolve();
     });
   });
