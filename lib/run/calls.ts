@@ -48,14 +48,14 @@ export class Calls {
   carryOut(program: Program, request: Request): Reply {
     this.#machine.process.actFor(program.process);
     program.memory.enter();
-    program.files.begin(request.spare);
+    program.files.begin(request.spare, request.thread);
     this.#registers.look();
-    const { result, flags } = this.#dispatch(program, request);
+    const { result, flags, sign = 0 } = this.#dispatch(program, request);
     this.#registers.show();
     this.#machine.seam.settle();
     const made = program.files.end() ? REPLY.spareUsed : 0;
     const told = program.memory.watchesUnmap ? REPLY.tellUnmap : 0;
-    return { result, flags: flags | made | told };
+    return { result, flags: flags | made | told, sign };
   }
 
   #dispatch(program: Program, request: Request): Reply {
@@ -68,6 +68,9 @@ export class Calls {
     const file = socket?.file;
     if (socket === undefined || file === undefined) return { result: -ERRNO.EBADF, flags: 0 };
     switch (request.operation) {
+      case OPERATION.sign:
+        socket.putBack();
+        return { result: 0, flags: 0 };
       case OPERATION.ioctl:
         return this.#ioctl(program, file, request);
       case OPERATION.read:
@@ -112,9 +115,10 @@ export class Calls {
     const count = operation === OPERATION.read ? file.read(bytes) : file.pread(bytes, position ?? 0);
     const left = socket.afterRead();
     const flags = left === 'drain' ? REPLY.drain : left === 'empty' ? REPLY.empty : 0;
-    if (count <= 0) return { result: count, flags };
+    const { sign } = socket;
+    if (count <= 0) return { result: count, flags, sign };
     const written = program.memory.write(at ?? 0, bytes.subarray(0, count));
-    return { result: written ? count : -ERRNO.EFAULT, flags };
+    return { result: written ? count : -ERRNO.EFAULT, flags, sign };
   }
 
   #write(program: Program, file: OpenFile, { operation, args }: Request): number {
@@ -134,10 +138,14 @@ export class Calls {
     if (((protection ?? 0) & PROT_EXEC) !== 0) return -ERRNO.EPERM;
     const mapping = file.mmap(offset ?? 0, length ?? 0);
     if (typeof mapping === 'number') return mapping;
-    const { registers, number } = this.#registers.add(mapping, length ?? 0);
-    const fd = program.files.install(registers);
-    if (fd >= 0) return number;
-    registers.release();
+    const added = this.#registers.add(mapping, length ?? 0);
+    if (added === undefined) {
+      mapping.close();
+      return -ERRNO.ENOMEM;
+    }
+    const fd = program.files.install(added.registers);
+    if (fd >= 0) return added.number;
+    added.registers.release();
     return fd;
   }
 }

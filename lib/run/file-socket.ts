@@ -4,13 +4,16 @@
 import type { Socket } from 'node:net';
 import type { OpenFile } from '../emulated/kernel/file.js';
 
-const SIGN = Buffer.from([1]);
+/** Bytes that lie in sockets count up to here. */
+const SIGNS = 256;
 
 export class FileSocket {
   readonly #socket: Socket;
   #file: OpenFile | undefined;
   /** Whether a byte lies there. */
   #signed = false;
+  /** Which one: of two readers one may take the byte that is not its own. */
+  #sign = 0;
   readonly #waiter = (): void => {
     this.update();
     // Who wakes us may be about to add what there is to read.
@@ -32,14 +35,26 @@ export class FileSocket {
     this.#file = file;
     file.waiters.add(this.#waiter);
     // What cannot be waited for is always ready (DEFAULT_POLLMASK).
-    if (file.readable() === undefined) this.#socket.write(SIGN);
+    if (file.readable() === undefined) this.#write();
     else this.update();
   }
   /** Puts the byte there once there is something to read. */
   update(): void {
     if (this.#signed || this.#file?.readable() !== true) return;
     this.#signed = true;
-    this.#socket.write(SIGN);
+    this.#sign = (this.#sign + 1) % SIGNS;
+    this.#write();
+  }
+  /** A reader took a byte that was not the one meant: it lies there again, if it is to. */
+  putBack(): void {
+    if (this.#signed && this.#file?.readable() === true) this.#write();
+  }
+  /** The byte that lies there, or lay there last. */
+  get sign(): number {
+    return this.#sign;
+  }
+  #write(): void {
+    this.#socket.write(Buffer.of(this.#sign));
   }
   /** After a read: what the reader is to do about the byte. */
   afterRead(): 'drain' | 'empty' | 'leave' {

@@ -26,6 +26,11 @@ export interface Shared {
   readonly privileged: boolean;
 }
 
+/** Where /proc tells of a thread of a process: nothing, where it is none of it. */
+export function threadFolder(pid: number, thread: number): string {
+  return `/proc/${pid}/task/${thread}`;
+}
+
 /** Opens a file anew; undefined for what is no regular file, or gone. */
 function openRegular(path: string): number | undefined {
   try {
@@ -52,6 +57,8 @@ export class ProgramFiles implements FileTable {
   #spare: Spare | undefined;
   #spareUsed = false;
   readonly #borrowed: OpenFile[] = [];
+  /** The folder of its fds: that of the thread that calls. */
+  #fds = '';
 
   constructor(pid: number, { sockets, eventfds, memory }: Shared) {
     this.#memory = memory;
@@ -61,7 +68,8 @@ export class ProgramFiles implements FileTable {
   }
 
   /** A call begins, with what the shim has for a file that it makes. */
-  begin(spare: Spare): void {
+  begin(spare: Spare, thread: number): void {
+    this.#fds = `${threadFolder(this.#pid, thread)}/fd`;
     this.#spare = spare;
     this.#spareUsed = false;
   }
@@ -83,7 +91,7 @@ export class ProgramFiles implements FileTable {
   }
   /** A memfd, or another file that may hold memory: this process's own, for as long as the kernel needs it. */
   #regularFile(fd: number): OpenFile | undefined {
-    const own = openRegular(`/proc/${this.#pid}/fd/${fd}`);
+    const own = openRegular(`${this.#fds}/${fd}`);
     if (own === undefined) return undefined;
     const file = new RemoteMemoryFile(this.#memory, own);
     this.#borrowed.push(file);
@@ -91,7 +99,7 @@ export class ProgramFiles implements FileTable {
   }
   #linkOf(fd: number): string | undefined {
     try {
-      return readlinkSync(`/proc/${this.#pid}/fd/${fd}`);
+      return readlinkSync(`${this.#fds}/${fd}`);
     } catch {
       return undefined;
     }

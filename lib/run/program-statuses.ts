@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { PAGE_SIZE } from '../emulated/memory/backing.js';
-import { unlessRefused } from '../emulated/remote/file-calls.js';
+import { NO_ROOM, unlessRefused } from '../emulated/remote/file-calls.js';
 import type { Program } from './program.js';
 
 const KIB = 1024;
@@ -27,7 +27,7 @@ export class ProgramStatuses {
     this.#programs = programs;
   }
 
-  /** Writes a process's; the number of the file, which whoever opens it removes, or 0 where nothing of it is pinned. */
+  /** Writes a process's; the number of the file, which whoever opens it removes, or 0 where nothing of it is pinned, or none can be written. */
   write(pid: number): number {
     let [pinned, locked] = [0, 0];
     for (const program of this.#programs.values()) {
@@ -41,7 +41,7 @@ export class ProgramStatuses {
     if (status === undefined) return 0;
     const text = add(add(status, 'VmPin', pinned), 'VmLck', locked);
     const number = ++this.#number;
-    writeFileSync(path.join(this.#folder, `status-${number}`), text, 'latin1');
-    return number;
+    const file = path.join(this.#folder, `status-${number}`);
+    return unlessRefused(() => writeFileSync(file, text, 'latin1') ?? number, NO_ROOM) ?? 0;
   }
 }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Process } from '../emulated/kernel/process.js';
 import { RemoteAddressSpace } from '../emulated/remote/address-space.js';
-import { ProgramFiles, type Shared } from './program-files.js';
+import { ProgramFiles, type Shared, threadFolder } from './program-files.js';
 import { ProgramRights } from './rights.js';
 
 export class Program {
@@ -15,9 +15,10 @@ export class Program {
 
   constructor(
     readonly pid: number,
+    thread: number,
     shared: Shared,
   ) {
-    this.memory = new RemoteAddressSpace(shared.memory, pid);
+    this.memory = new RemoteAddressSpace(shared.memory, pid, threadFolder(pid, thread));
     this.files = new ProgramFiles(pid, shared);
     const rights = new ProgramRights(pid, shared.privileged);
     this.process = new Process(this.memory, this.files, rights);
@@ -37,9 +38,15 @@ export class Program {
    */
   get isGone(): boolean {
     if (this.#connections > 0) return false;
-    this.memory.enter();
     // A child of vfork has its parent's memory, which stays when it runs another program.
-    return !this.memory.alive || startOf(this.pid) !== this.#start;
+    if (!this.hasMemory) return true;
+    const start = startOf(this.pid);
+    return start !== '' && start !== this.#start;
+  }
+  /** Whether its memory is there still: also that of one whose connections its children have inherited may be gone. */
+  get hasMemory(): boolean {
+    this.memory.enter();
+    return this.memory.alive;
   }
   /** It is gone. */
   end(): void {
@@ -48,6 +55,7 @@ export class Program {
   }
 }
 
+/** Nothing where its first thread ended. */
 function startOf(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/auxv`, 'latin1');

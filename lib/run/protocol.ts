@@ -17,6 +17,7 @@ export const OPERATION = {
   move: 11,
   status: 12,
   discard: 13,
+  sign: 14,
 } as const;
 
 export const REPLY = { needsSpare: 1, spareUsed: 2, drain: 4, empty: 8, tellUnmap: 16 } as const;
@@ -36,9 +37,11 @@ export interface Request {
   readonly file: bigint;
   readonly args: readonly [bigint, bigint, bigint, bigint];
   readonly spare: Spare;
+  /** The thread that calls: a process may go on when its first one ended, of which /proc/PID tells nothing more then. */
+  readonly thread: number;
 }
 
-const AT = { operation: 0, command: 4, file: 8, args: 16, spare: 48, spareFile: 56 } as const;
+const AT = { operation: 0, command: 4, file: 8, args: 16, spare: 48, thread: 52, spareFile: 56 } as const;
 
 export function decodeRequest(bytes: Buffer): Request {
   const arg = (index: number): bigint => bytes.readBigUInt64LE(AT.args + 8 * index);
@@ -48,6 +51,7 @@ export function decodeRequest(bytes: Buffer): Request {
     file: bytes.readBigUInt64LE(AT.file),
     args: [arg(0), arg(1), arg(2), arg(3)],
     spare: { fd: bytes.readInt32LE(AT.spare), inode: bytes.readBigUInt64LE(AT.spareFile) },
+    thread: bytes.readUInt32LE(AT.thread),
   };
 }
 
@@ -56,11 +60,14 @@ export interface Reply {
   readonly result: number;
   /** Bits of REPLY. */
   readonly flags: number;
+  /** With REPLY.drain: the byte that is meant. */
+  readonly sign?: number;
 }
 
-export function encodeReply({ result, flags }: Reply): Buffer {
+export function encodeReply({ result, flags, sign = 0 }: Reply): Buffer {
   const bytes = Buffer.alloc(REPLY_SIZE);
   bytes.writeBigInt64LE(BigInt(result));
   bytes.writeUInt32LE(flags, 8);
+  bytes.writeUInt32LE(sign, 12);
   return bytes;
 }

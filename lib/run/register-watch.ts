@@ -1,6 +1,7 @@
 // Looks at mapped registers: all the time while a program writes to them, and every millisecond when it has not for a while.
 import path from 'node:path';
 import type { MmioMapping } from '../emulated/kernel/file.js';
+import { NO_ROOM, unlessRefused } from '../emulated/remote/file-calls.js';
 import { SharedRegisters } from './shared-registers.js';
 
 /** Milliseconds after a write during which nothing else is waited for. */
@@ -34,11 +35,16 @@ export class RegisterWatch {
     this.#guard = guard;
   }
 
-  /** Registers for a program to map, by the number in the name of their file. */
-  add(mapping: MmioMapping, length: number): { readonly registers: SharedRegisters; readonly number: number } {
+  /** Registers for a program to map, by the number in the name of their file; undefined where there is no room for it. */
+  add(
+    mapping: MmioMapping,
+    length: number,
+  ): { readonly registers: SharedRegisters; readonly number: number } | undefined {
     const number = ++this.#number;
     const file = path.join(this.#folder, `registers-${number}`);
-    const registers = new SharedRegisters(mapping, file, length, (closed) => this.#mapped.delete(closed));
+    const make = () => new SharedRegisters(mapping, file, length, (closed) => this.#mapped.delete(closed));
+    const registers = unlessRefused(make, NO_ROOM);
+    if (registers === undefined) return undefined;
     this.#mapped.add(registers);
     this.#schedule();
     return { registers, number };

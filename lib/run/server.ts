@@ -12,7 +12,7 @@ import { Calls } from './calls.js';
 import { FileSocket } from './file-socket.js';
 import { Program } from './program.js';
 import { ProgramEventfds } from './program-eventfds.js';
-import type { Shared } from './program-files.js';
+import { type Shared, threadFolder } from './program-files.js';
 import { ProgramStatuses } from './program-statuses.js';
 import { decodeRequest, encodeReply, OPERATION, REQUEST_SIZE, type Request, type Spare } from './protocol.js';
 import { RegisterWatch } from './register-watch.js';
@@ -33,9 +33,9 @@ export interface RunServerOptions {
 }
 
 /** A connection is an fd of who made it: in another namespace processes have other numbers. */
-function hasConnection(pid: number, { fd, inode }: Spare): boolean {
+function hasConnection(pid: number, thread: number, { fd, inode }: Spare): boolean {
   try {
-    return readlinkSync(`/proc/${pid}/fd/${fd}`) === `socket:[${inode}]`;
+    return readlinkSync(`${threadFolder(pid, thread)}/fd/${fd}`) === `socket:[${inode}]`;
   } catch (error) {
     // Who may not look at its fds may not look at its memory: that will say what it takes.
     return codeOf(error) === 'EACCES';
@@ -201,12 +201,20 @@ export class RunServer {
     socket.write(encodeReply({ result: 0, flags: 0 }));
     return (call) => socket.write(encodeReply(this.#calls.carryOut(program, call)));
   }
+  /** One that ended may have children of the same image, of which one has its number by now. */
+  #knownProgram(key: string): Program | undefined {
+    const known = this.#programs.get(key);
+    if (known?.hasMemory !== false) return known;
+    known.end();
+    this.#programs.delete(key);
+    return undefined;
+  }
   /** Undefined where its memory is out of reach, which the shim says: it does without, and all others go on. */
-  #programOf({ args: [pid, image], spare }: Request): Program | undefined {
+  #programOf({ args: [pid, image], spare, thread }: Request): Program | undefined {
     const key = `${pid}:${image}`;
-    if (!hasConnection(Number(pid), spare)) return undefined;
+    if (!hasConnection(Number(pid), thread, spare)) return undefined;
     try {
-      const program = this.#programs.get(key) ?? new Program(Number(pid), this.#shared);
+      const program = this.#knownProgram(key) ?? new Program(Number(pid), thread, this.#shared);
       this.#programs.set(key, program);
       return program;
     } catch (error) {

@@ -32,8 +32,18 @@ export class SharedRegisters extends OpenFile {
     this.#knownBytes = Buffer.from(this.#known.buffer);
     this.#nowBytes = Buffer.from(this.#now.buffer);
     this.#fd = openSync(path, 'wx+', 0o600);
-    writeSync(this.#fd, this.#knownBytes, 0, length, 0);
+    try {
+      writeSync(this.#fd, this.#knownBytes, 0, length, 0);
+    } catch (error) {
+      this.#removeFile();
+      throw error;
+    }
     this.publishAll();
+  }
+
+  #removeFile(): void {
+    closeSync(this.#fd);
+    rmSync(this.#path, { force: true });
   }
 
   /** Carries out what the program wrote; answers whether it wrote anything. */
@@ -84,8 +94,7 @@ export class SharedRegisters extends OpenFile {
   protected override closed(): void {
     this.look();
     this.#onClosed(this);
-    closeSync(this.#fd);
-    rmSync(this.#path, { force: true });
+    this.#removeFile();
     this.#mapping.close();
   }
 }

@@ -2,12 +2,12 @@
 // A program that is killed is not asked.
 #include "real.h"
 
-#include <dlfcn.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
 
 #define SHOWN __attribute__((visibility("default")))
-// The next function of this name, as the library has it.
-#define NEXT(type, name) ((type)(uintptr_t)dlsym(RTLD_NEXT, #name))
 
 __attribute__((destructor)) static void end(void) {
   pages_end();
@@ -15,30 +15,40 @@ __attribute__((destructor)) static void end(void) {
 
 SHOWN void _exit(int status) {
   pages_end();
-  NEXT(void (*)(int), _exit)(status);
+  raw(SYS_exit_group, status);
   abort();
 }
 SHOWN void _Exit(int status) {
   _exit(status);
 }
 
+// A file that cannot be run leaves everything as it is.
+static void before_running(const char *path) {
+  const int before = errno;
+  if (raw(SYS_faccessat, AT_FDCWD, path, X_OK) == 0) pages_end();
+  errno = before;
+}
 SHOWN int execve(const char *path, char *const arguments[], char *const environment[]) {
-  pages_end();
-  return NEXT(int (*)(const char *, char *const[], char *const[]), execve)(path, arguments, environment);
+  before_running(path);
+  return (int)raw(SYS_execve, path, arguments, environment);
 }
 SHOWN int execv(const char *path, char *const arguments[]) {
-  pages_end();
-  return NEXT(int (*)(const char *, char *const[]), execv)(path, arguments);
+  return execve(path, arguments, environ);
+}
+// A name without a slash is looked for in many folders.
+static void before_running_name(const char *name) {
+  if (strchr(name, '/') == NULL) pages_end();
+  else before_running(name);
 }
 SHOWN int execvp(const char *file, char *const arguments[]) {
-  pages_end();
-  return NEXT(int (*)(const char *, char *const[]), execvp)(file, arguments);
+  before_running_name(file);
+  return real()->execvp(file, arguments);
 }
 SHOWN int execvpe(const char *file, char *const arguments[], char *const environment[]) {
-  pages_end();
-  return NEXT(int (*)(const char *, char *const[], char *const[]), execvpe)(file, arguments, environment);
+  before_running_name(file);
+  return real()->execvpe(file, arguments, environment);
 }
 SHOWN int fexecve(int fd, char *const arguments[], char *const environment[]) {
   pages_end();
-  return NEXT(int (*)(int, char *const[], char *const[]), fexecve)(fd, arguments, environment);
+  return real()->fexecve(fd, arguments, environment);
 }

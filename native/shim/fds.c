@@ -3,8 +3,10 @@
 #include "real.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #define SHOWN __attribute__((visibility("default")))
 
@@ -33,6 +35,12 @@ SHOWN int fcntl(int fd, int command, ...) {
   va_end(list);
   const int result = real()->fcntl(fd, command, argument);
   return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? follow(fd, result) : result;
+}
+
+// The marks are those of all threads.
+SHOWN int unshare(int flags) {
+  if ((flags & CLONE_FILES) != 0) keep_marks();
+  return (int)raw(SYS_unshare, flags);
 }
 
 // Whatever came with a message may be a file: who looks at it will see.

@@ -24,9 +24,10 @@ static bool is_fail_nth(const char *path) {
 }
 
 bool file_is_path(const char *path) {
-  if (server_path[0] == '\0' || !path_may_be_read(path)) return false;
   if (strncmp(path, "/dev/", 5) != 0) return is_fail_nth(path);
-  return strcmp(path + 5, "iommu") == 0 || strncmp(path + 5, "vfio/", 5) == 0;
+  if (strncmp(path + 5, "vfio/", 5) != 0) return strcmp(path + 5, "iommu") == 0;
+  // A folder.
+  return strcmp(path + 10, "") != 0 && strcmp(path + 10, "devices") != 0 && strcmp(path + 10, "devices/") != 0;
 }
 
 // A call that makes a file: gives the request a socket that will stand for it. What is not used goes again.
@@ -66,13 +67,22 @@ int64_t file_ioctl(uint64_t file, uint32_t command, uint64_t argument) {
   return call_with_spare(&request, &reply, true);
 }
 
-// Takes one of the bytes off that the server put there when something came.
-static bool drain(int fd) {
-  char byte = 0;
+// Takes one of the bytes off that the server put there when something came; -1 where there is none.
+static int drain(int fd) {
+  unsigned char byte = 0;
   const int before = errno;
   const long got = raw(SYS_recvfrom, fd, &byte, sizeof(byte), MSG_DONTWAIT, NULL, NULL);
   errno = before;
-  return got == 1;
+  return got == 1 ? byte : -1;
+}
+// Takes the byte off that says what is read by now. Another reader may have taken that, so that this one took what says that
+// something came since: it has to lie there again.
+static void drain_sign(int fd, uint64_t file, unsigned int sign) {
+  const int taken = drain(fd);
+  if (taken < 0 || (unsigned int)taken == sign) return;
+  struct request request = {.operation = OP_SIGN, .file = file, .spare = -1};
+  struct reply reply;
+  link_call(&request, &reply);
 }
 
 int64_t file_transfer(enum operation operation, int fd, uint64_t file, const void *at, size_t length, int64_t position) {
@@ -85,9 +95,9 @@ int64_t file_transfer(enum operation operation, int fd, uint64_t file, const voi
     };
     struct reply reply;
     const int64_t result = link_call(&request, &reply);
-    if ((reply.flags & REPLY_DRAIN) != 0) drain(fd);
+    if ((reply.flags & REPLY_DRAIN) != 0) drain_sign(fd, file, reply.sign);
     // A byte of a reader that was killed before it took it. If it was a new one, there is something to read by now.
-    if ((reply.flags & REPLY_EMPTY) == 0 || !drain(fd)) return result;
+    if ((reply.flags & REPLY_EMPTY) == 0 || drain(fd) < 0) return result;
   }
 }
 
@@ -95,6 +105,7 @@ int64_t file_transfer(enum operation operation, int fd, uint64_t file, const voi
 int64_t file_vector(enum operation operation, int fd, uint64_t file, const struct iovec *parts, int count,
                     int64_t position) {
   if (count < 0 || count > MAX_PARTS) return -EINVAL;
+  if (!may_be_read(parts, (size_t)count * sizeof(*parts))) return -EFAULT;
   int64_t done = 0;
   for (int i = 0; i < count; i++) {
     if (parts[i].iov_len == 0) continue;

@@ -45,6 +45,10 @@ static int process(void) {
   return (int)raw(SYS_getpid);
 }
 
+static uint32_t thread(void) {
+  return (uint32_t)raw(SYS_gettid);
+}
+
 bool link_borrows_memory(void) {
   return process() != own_process;
 }
@@ -144,7 +148,12 @@ static int open_slot(struct slot *slot) {
   const uint64_t inode = inode_of(slot->fd);
   struct reply reply;
   const struct request hello = {
-      .operation = OP_CALLS, .args = {(uint64_t)pid, program}, .spare = slot->fd, .spare_file = inode};
+      .operation = OP_CALLS,
+      .args = {(uint64_t)pid, program},
+      .spare = slot->fd,
+      .thread = thread(),
+      .spare_file = inode,
+  };
   const bool answered = ask(slot->fd, &hello) && take_answer(slot->fd, &reply, sizeof(reply));
   if (!answered || reply.result != 0) {
     if (inode_of(slot->fd) != inode) return -EAGAIN;
@@ -193,6 +202,7 @@ static int call_over(struct slot *slot, const struct request *request, struct re
 int64_t link_call(struct request *request, struct reply *reply) {
   const int before = errno;
   struct slot passing = {.owner = 0};
+  request->thread = thread();
   struct slot *slot = take_slot();
   const int failure = call_over(slot == NULL ? &passing : slot, request, reply);
   if (slot == NULL && failure == 0) drop_slot(&passing);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 _Atomic uint8_t fd_marks[MARKED_FDS];
+static _Atomic bool kept;
 
 void mark(int fd) {
   if ((unsigned int)fd < MARKED_FDS) atomic_store(&fd_marks[fd], 1);
@@ -14,7 +15,11 @@ void mark(int fd) {
 
 void unmark(int fd) {
   // A child of vfork closes its own copy, and shares this memory.
-  if ((unsigned int)fd < MARKED_FDS && !link_borrows_memory()) atomic_store(&fd_marks[fd], 0);
+  if ((unsigned int)fd < MARKED_FDS && !atomic_load(&kept) && !link_borrows_memory()) atomic_store(&fd_marks[fd], 0);
+}
+
+void keep_marks(void) {
+  atomic_store(&kept, true);
 }
 
 void mark_inherited(void) {

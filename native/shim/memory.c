@@ -36,8 +36,10 @@ SHOWN void *mmap(void *at, size_t length, int protection, int flags, int fd, off
   errno = before;
   uint64_t file = 0;
   const bool ours = (flags & MAP_ANONYMOUS) == 0 && is_file(fd, &file);
-  if (ours) return pages_map(at, length, protection, flags, file, offset);
-  return real()->mmap(at, length, protection, flags, fd, offset);
+  if (!ours) return real()->mmap(at, length, protection, flags, fd, offset);
+  if (length != 0 && (uintptr_t)offset % PAGE == 0) return pages_map(at, length, protection, flags, file, offset);
+  errno = EINVAL;
+  return MAP_FAILED;
 }
 SHOWN int munmap(void *at, size_t length) {
   if (is_watched() && is_stretch(at, length)) pages_unmap(at, length);

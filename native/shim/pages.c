@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,6 +25,18 @@ struct mapping {
 _Atomic int pages_watched;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct mapping mappings[MAPPINGS];
+
+// Signal handlers may unmap memory, and fork: none must find the lock taken by what it interrupted.
+static void hold(sigset_t *before) {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, before);
+  pthread_mutex_lock(&lock);
+}
+static void let_go(const sigset_t *before) {
+  pthread_mutex_unlock(&lock);
+  pthread_sigmask(SIG_SETMASK, before, NULL);
+}
 
 static struct mapping *free_mapping(void) {
   for (int i = 0; i < MAPPINGS; i++) {
@@ -89,12 +102,13 @@ void *pages_map(void *at, size_t length, int protection, int flags, uint64_t fil
     return MAP_FAILED;
   }
   request.spare = link_hide(request.spare);
-  pthread_mutex_lock(&lock);
+  sigset_t signals;
+  hold(&signals);
   struct mapping *mapping = free_mapping();
   void *placed = MAP_FAILED;
   if (mapping == NULL) errno = ENOMEM;
   else placed = map_with(mapping, at, &request);
-  pthread_mutex_unlock(&lock);
+  let_go(&signals);
   if (placed != MAP_FAILED) return placed;
   const int failure = errno;
   raw(SYS_close, request.spare);
@@ -121,12 +135,15 @@ static void tell(enum operation operation, uint64_t at, uint64_t length) {
 void pages_unmap(void *at, size_t length) {
   const int watched = atomic_load(&pages_watched);
   const uintptr_t from = (uintptr_t)at;
+  // What is unmapped is whole pages; a stretch of all addresses stays one.
+  if (length <= UINTPTR_MAX - 4095) length = (length + 4095) & ~(size_t)4095;
   if ((watched & WATCH_REGISTERS) != 0) {
-    pthread_mutex_lock(&lock);
+    sigset_t signals;
+    hold(&signals);
     for (int i = 0; i < MAPPINGS; i++) {
       if (mappings[i].left != 0) unmap_part(&mappings[i], from, from + length);
     }
-    pthread_mutex_unlock(&lock);
+    let_go(&signals);
   }
   if ((watched & WATCH_MEMORY) != 0) tell(OP_UNMAP, from, length);
 }
@@ -135,8 +152,19 @@ void pages_discard(void *at, size_t length) {
   if ((atomic_load(&pages_watched) & WATCH_MEMORY) != 0) tell(OP_DISCARD, (uintptr_t)at, length);
 }
 
+static void move_mappings(uintptr_t from, uintptr_t to, size_t length) {
+  sigset_t signals;
+  hold(&signals);
+  for (int i = 0; i < MAPPINGS; i++) {
+    struct mapping *mapping = &mappings[i];
+    if (mapping->left != 0 && mapping->start >= from && mapping->start - from < length) mapping->start += to - from;
+  }
+  let_go(&signals);
+}
 void pages_moved(void *from, void *to, size_t length) {
-  if ((atomic_load(&pages_watched) & WATCH_MEMORY) == 0) return;
+  const int watched = atomic_load(&pages_watched);
+  if ((watched & WATCH_REGISTERS) != 0) move_mappings((uintptr_t)from, (uintptr_t)to, length);
+  if ((watched & WATCH_MEMORY) == 0) return;
   struct request request = {
       .operation = OP_MOVE,
       .args = {(uint64_t)(uintptr_t)from, (uint64_t)(uintptr_t)to, length},
@@ -151,11 +179,16 @@ void pages_end(void) {
   tell(OP_UNMAP, 0, UINT64_MAX);
 }
 
+// Of the thread that forks, which alone has the lock.
+static sigset_t fork_signals;
 static void before_fork(void) {
-  pthread_mutex_lock(&lock);
+  sigset_t signals;
+  hold(&signals);
+  fork_signals = signals;
 }
 static void after_fork(void) {
-  pthread_mutex_unlock(&lock);
+  const sigset_t signals = fork_signals;
+  let_go(&signals);
 }
 // A child that is forked while another thread maps would wait for that thread for ever.
 void pages_start(void) {

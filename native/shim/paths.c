@@ -4,7 +4,6 @@
 #include "real.h"
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,9 +15,7 @@
 
 #define SHOWN __attribute__((visibility("default")))
 #define ROOT "/root"
-#define NEXT(type, name)                    \
-  type *next = NULL;                        \
-  *(void **)&next = dlsym(RTLD_NEXT, #name)
+#define PAGE ((uintptr_t)4096)
 
 struct place {
   char path[PLACE_MAX];
@@ -27,18 +24,41 @@ struct place {
   unsigned int major, minor;
 };
 
-bool path_may_be_read(const char *path) {
-#ifdef __aarch64__
-  // The upper byte of an address is the program's own there.
-  const uintptr_t at = (uintptr_t)path & (((uintptr_t)1 << 56) - 1), end = (uintptr_t)1 << 52;
-#else
-  const uintptr_t at = (uintptr_t)path, end = (uintptr_t)1 << 56;
-#endif
-  return at >= 4096 && at < end;
+// Whether a byte can be read. Of a change of the signal mask the kernel reads the mask before it finds that there is no such
+// change: EFAULT, or EINVAL.
+static bool is_readable(uintptr_t at) {
+  // Of no mask nothing is read.
+  if (at < PAGE) return false;
+  const int before = errno;
+  const bool missing = raw(SYS_rt_sigprocmask, -1, at & ~(uintptr_t)7, NULL, (size_t)8) < 0 && errno == EFAULT;
+  errno = before;
+  return !missing;
+}
+
+bool may_be_read(const void *at, size_t length) {
+  const uintptr_t start = (uintptr_t)at;
+  if (length == 0) return true;
+  if (start > UINTPTR_MAX - length) return false;
+  for (uintptr_t page = start; page < start + length; page = (page | (PAGE - 1)) + 1) {
+    if (!is_readable(page)) return false;
+  }
+  return true;
+}
+
+bool path_may_be_ours(const char *path) {
+  if (server_path[0] == '\0' || !is_readable((uintptr_t)path)) return false;
+  if (path[0] != '/') return false;
+  // It may go on in pages that are not there.
+  for (size_t length = 0; length < PATH_MAX;) {
+    const size_t rest = PAGE - (uintptr_t)(path + length) % PAGE;
+    if (memchr(path + length, '\0', rest) != NULL) return true;
+    length += rest;
+    if (!is_readable((uintptr_t)(path + length))) return false;
+  }
+  return false;
 }
 
 static bool is_candidate(const char *path) {
-  if (server_path[0] == '\0' || !path_may_be_read(path) || path[0] != '/') return false;
   return strncmp(path, "/sys/", 5) == 0 || strcmp(path, "/dev/iommu") == 0 || strncmp(path, "/dev/vfio", 9) == 0;
 }
 
@@ -56,8 +76,8 @@ static void read_node(struct place *place) {
   place->node = sscanf(text, "%u:%u", &place->major, &place->minor) == 2;
 }
 
-// Where a path lies; NULL where the machine has none of that name.
-static struct place *find(const char *path, struct place *place) {
+// Where a path that may be ours lies; NULL where the machine has none of that name.
+static struct place *find_ours(const char *path, struct place *place) {
   if (!is_candidate(path)) return NULL;
   const int before = errno;
   place->node = false;
@@ -70,9 +90,13 @@ static struct place *find(const char *path, struct place *place) {
   return there ? place : NULL;
 }
 
+static struct place *find(const char *path, struct place *place) {
+  return path_may_be_ours(path) ? find_ours(path, place) : NULL;
+}
+
 const char *path_of(const char *path, char *into) {
   struct place place;
-  if (find(path, &place) == NULL || place.node) return path;
+  if (find_ours(path, &place) == NULL || place.node) return path;
   return strcpy(into, place.path);
 }
 
@@ -84,27 +108,24 @@ static int shown(int result, struct stat *status, const struct place *place) {
   return result;
 }
 
-typedef int access_call(int, const char *, int, int);
-typedef char *realpath_call(const char *, char *);
-typedef DIR *opendir_call(const char *);
-typedef int stat_call(const char *, struct stat *);
-typedef int stat_at_call(int, const char *, struct stat *, int);
-
-#define STAT(name)                                          \
-  SHOWN int name(const char *path, struct stat *status) {   \
-    struct place place;                                     \
-    NEXT(stat_call, name);                                  \
-    if (find(path, &place) == NULL) return next(path, status); \
-    return shown(next(place.path, status), status, &place); \
-  }
-STAT(stat)
-STAT(lstat)
-
+// Older libraries have none of these calls for others to find, and the kernel's struct is theirs: on all but few processors.
+static int status_at(int folder, const char *path, struct stat *status, int flags) {
+#ifdef SYS_newfstatat
+  return (int)raw(SYS_newfstatat, folder, path, status, flags);
+#else
+  return real()->fstatat(folder, path, status, flags);
+#endif
+}
 SHOWN int fstatat(int folder, const char *path, struct stat *status, int flags) {
   struct place place;
-  NEXT(stat_at_call, fstatat);
-  if (find(path, &place) == NULL) return next(folder, path, status, flags);
-  return shown(next(folder, place.path, status, flags), status, &place);
+  if (find(path, &place) == NULL) return status_at(folder, path, status, flags);
+  return shown(status_at(folder, place.path, status, flags), status, &place);
+}
+SHOWN int stat(const char *path, struct stat *status) {
+  return fstatat(AT_FDCWD, path, status, 0);
+}
+SHOWN int lstat(const char *path, struct stat *status) {
+  return fstatat(AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW);
 }
 
 // On 64-bit systems these are the same struct by another name.
@@ -138,8 +159,7 @@ SHOWN int access(const char *path, int mode) {
 }
 SHOWN int faccessat(int folder, const char *path, int mode, int flags) {
   struct place place;
-  NEXT(access_call, faccessat);
-  return next(folder, find(path, &place) == NULL ? path : place.path, mode, flags);
+  return real()->faccessat(folder, find(path, &place) == NULL ? path : place.path, mode, flags);
 }
 SHOWN ssize_t readlink(const char *path, char *into, size_t length) {
   struct place place;
@@ -152,9 +172,8 @@ SHOWN ssize_t readlinkat(int folder, const char *path, char *into, size_t length
 
 SHOWN char *realpath(const char *path, char *into) {
   struct place place;
-  NEXT(realpath_call, realpath);
-  if (find(path, &place) == NULL) return next(path, into);
-  char *found = next(place.path, into);
+  if (find(path, &place) == NULL) return real()->realpath(path, into);
+  char *found = real()->realpath(place.path, into);
   const size_t prefix = (size_t)folder_length() + strlen(ROOT);
   // The folder itself may be reached by a link; then its own name is as good.
   if (found != NULL && strncmp(found, server_path, (size_t)folder_length()) == 0 && strlen(found) > prefix) {
@@ -164,43 +183,33 @@ SHOWN char *realpath(const char *path, char *into) {
 }
 SHOWN DIR *opendir(const char *path) {
   struct place place;
-  NEXT(opendir_call, opendir);
-  return next(find(path, &place) == NULL ? path : place.path);
+  return real()->opendir(find(path, &place) == NULL ? path : place.path);
 }
 
-typedef int scan_call(const char *, struct dirent ***, int (*)(const struct dirent *),
-                      int (*)(const struct dirent **, const struct dirent **));
 SHOWN int scandir(const char *path, struct dirent ***names, int (*filter)(const struct dirent *),
                   int (*compare)(const struct dirent **, const struct dirent **)) {
   struct place place;
-  NEXT(scan_call, scandir);
-  return next(find(path, &place) == NULL ? path : place.path, names, filter, compare);
+  return real()->scandir(find(path, &place) == NULL ? path : place.path, names, filter, compare);
 }
-typedef int scan64_call(const char *, struct dirent64 ***, int (*)(const struct dirent64 *),
-                        int (*)(const struct dirent64 **, const struct dirent64 **));
 SHOWN int scandir64(const char *path, struct dirent64 ***names, int (*filter)(const struct dirent64 *),
                     int (*compare)(const struct dirent64 **, const struct dirent64 **)) {
   struct place place;
-  NEXT(scan64_call, scandir64);
-  return next(find(path, &place) == NULL ? path : place.path, names, filter, compare);
+  return real()->scandir64(find(path, &place) == NULL ? path : place.path, names, filter, compare);
 }
 
 // `ls -l` asks for these. A file of the server's folder answers as a node does: there are none.
-#define ATTRIBUTE(name)                                                                              \
-  typedef ssize_t name##_call(const char *, const char *, void *, size_t);                           \
-  SHOWN ssize_t name(const char *path, const char *attribute, void *into, size_t length) {           \
-    struct place place;                                                                              \
-    NEXT(name##_call, name);                                                                         \
-    return next(find(path, &place) == NULL ? path : place.path, attribute, into, length);            \
+#define ATTRIBUTE(name)                                                                    \
+  SHOWN ssize_t name(const char *path, const char *attribute, void *into, size_t length) { \
+    struct place place;                                                                    \
+    const char *at = find(path, &place) == NULL ? path : place.path;                       \
+    return raw(SYS_##name, at, attribute, into, length);                                   \
   }
 ATTRIBUTE(getxattr)
 ATTRIBUTE(lgetxattr)
-#define ATTRIBUTES(name)                                                         \
-  typedef ssize_t name##_call(const char *, char *, size_t);                     \
-  SHOWN ssize_t name(const char *path, char *into, size_t length) {              \
-    struct place place;                                                          \
-    NEXT(name##_call, name);                                                     \
-    return next(find(path, &place) == NULL ? path : place.path, into, length);   \
+#define ATTRIBUTES(name)                                                                    \
+  SHOWN ssize_t name(const char *path, char *into, size_t length) {                         \
+    struct place place;                                                                     \
+    return raw(SYS_##name, find(path, &place) == NULL ? path : place.path, into, length);   \
   }
 ATTRIBUTES(listxattr)
 ATTRIBUTES(llistxattr)

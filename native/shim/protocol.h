@@ -24,6 +24,7 @@ enum operation {
   // A process: its /proc/PID/status with what is pinned here. Answers the number of a file, or 0 for what is there already.
   OP_STATUS = 12,
   OP_DISCARD = 13, // address, length: before private memory there gets other contents
+  OP_SIGN = 14,    // puts the byte back into a file's socket that says that there is something to read
 };
 
 struct request {
@@ -35,7 +36,8 @@ struct request {
   uint64_t args[4];
   // The fd that a new file gets, and its inode; -1 for none, or the -errno with which none was to be had.
   int32_t spare;
-  uint32_t unused;
+  // The thread that calls: a process may go on when its first one ended.
+  uint32_t thread;
   uint64_t spare_file;
 };
 
@@ -44,7 +46,7 @@ enum reply_flag {
   REPLY_NEEDS_SPARE = 1,
   // The spare stands for a file now.
   REPLY_SPARE_USED = 2,
-  // Nothing is left to read, and the byte that said so must be taken off the file's socket.
+  // Nothing is left to read, and the byte that said otherwise must be taken off the file's socket: `sign`.
   REPLY_DRAIN = 4,
   // Nothing is left to read, and no byte ought to be there.
   REPLY_EMPTY = 8,
@@ -56,7 +58,7 @@ struct reply {
   // What the call answers, or -errno.
   int64_t result;
   uint32_t flags;
-  uint32_t unused;
+  uint32_t sign;
 };
 
 _Static_assert(sizeof(struct request) == 64, "requests have one size");

@@ -33,6 +33,16 @@ void real_find(void) {
   FIND(fcntl);
   FIND(recvmsg);
   FIND(recvmmsg);
+  FIND(faccessat);
+  FIND(realpath);
+  FIND(opendir);
+  FIND(scandir);
+  FIND(scandir64);
+  FIND(fopen);
+  FIND(fopen64);
+  FIND(execvp);
+  FIND(execvpe);
+  FIND(fexecve);
   FIND(syscall);
 #undef FIND
 }

@@ -4,13 +4,21 @@
 
 #include "shim.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
+typedef int scan_call(const char *, struct dirent ***, int (*)(const struct dirent *),
+                      int (*)(const struct dirent **, const struct dirent **));
+typedef int scan64_call(const char *, struct dirent64 ***, int (*)(const struct dirent64 *),
+                        int (*)(const struct dirent64 **, const struct dirent64 **));
+
+// All of them are found at once: dlsym waits for whoever loads a library, who may wait for a thread that calls.
 struct real_calls {
   int (*openat)(int, const char *, int, ...);
   int (*close)(int);
@@ -35,6 +43,16 @@ struct real_calls {
   int (*fcntl)(int, int, ...);
   ssize_t (*recvmsg)(int, struct msghdr *, int);
   int (*recvmmsg)(int, struct mmsghdr *, unsigned int, int, struct timespec *);
+  int (*faccessat)(int, const char *, int, int);
+  char *(*realpath)(const char *, char *);
+  DIR *(*opendir)(const char *);
+  scan_call *scandir;
+  scan64_call *scandir64;
+  FILE *(*fopen)(const char *, const char *);
+  FILE *(*fopen64)(const char *, const char *);
+  int (*execvp)(const char *, char *const[]);
+  int (*execvpe)(const char *, char *const[], char *const[]);
+  int (*fexecve)(int, char *const[], char *const[]);
   long (*syscall)(long, ...);
 };
 
@@ -49,6 +67,7 @@ static inline const struct real_calls *real(void) {
 
 // What `call` is for programs that use other names of it: calls.c.
 int64_t call_open(int folder, const char *path, int flags, unsigned int mode);
+int64_t call_openat2(int folder, const char *path, const void *how, size_t size);
 int64_t call_ioctl(int fd, unsigned long command, uintptr_t argument);
 
 #endif

@@ -40,6 +40,8 @@ extern _Atomic uint8_t fd_marks[MARKED_FDS];
 void mark(int fd);
 // Before an fd is closed.
 void unmark(int fd);
+// From now on threads have tables of fds of their own: a mark may be another's.
+void keep_marks(void);
 // Marks what the program was started with.
 void mark_inherited(void);
 static inline bool is_marked(int fd) {
@@ -52,6 +54,7 @@ static inline bool is_file(int fd, uint64_t *inode) {
 
 // files.c: calls on files of the emulated machine. As system calls, they answer -errno.
 
+// Of a path that may be ours.
 bool file_is_path(const char *path);
 int file_open(const char *path, int flags);
 int64_t file_ioctl(uint64_t file, uint32_t command, uint64_t argument);
@@ -78,15 +81,17 @@ void pages_end(void);
 
 // status.c: /proc/PID/status with what is pinned here.
 
-// A file in the place of that of this path; -1 where the path is another one, or nothing is pinned.
+// A file in the place of that of this path, which may be ours; -1 where the path is another one, or nothing is pinned.
 int status_open(const char *path, bool close_on_exec);
 
 // paths.c: nodes and sysfs of the emulated machine.
 
 // Longer ones are none of the machine's. What opens files may run on a signal handler's stack: 8 KiB, for all that it does.
 #define PLACE_MAX 512
-// Whether an address may be a path's: the kernel answers EFAULT for a wild pointer, and the shim must not read it.
-bool path_may_be_read(const char *path);
+// Whether memory can be read: the kernel answers EFAULT for a wild pointer, and the shim must not read it.
+bool may_be_read(const void *at, size_t length);
+// Whether there is a machine, and a path that can be read and may be one of its paths: those below ask for that before.
+bool path_may_be_ours(const char *path);
 // Where a file of the emulated machine's sysfs really lies, which may be written to `into` (PLACE_MAX bytes); else the path.
 const char *path_of(const char *path, char *into);
 

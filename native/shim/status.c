@@ -2,7 +2,6 @@
 // that the server writes such a file in its place. Programs read it through open(2) or fopen(3).
 #include "real.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,7 +14,7 @@
 
 // The process whose file a path is; 0 for any other path.
 static long process_of(const char *path) {
-  if (server_path[0] == '\0' || !path_may_be_read(path) || strncmp(path, "/proc/", 6) != 0) return 0;
+  if (strncmp(path, "/proc/", 6) != 0) return 0;
   const char *name = path + 6;
   if (strcmp(name, "self/status") == 0) return raw(SYS_getpid);
   char *end = NULL;
@@ -47,19 +46,16 @@ int status_open(const char *path, bool close_on_exec) {
   return fd;
 }
 
-typedef FILE *opener(const char *, const char *);
-
-static FILE *open_stream(const char *path, const char *mode, const char *name) {
+static FILE *open_stream(const char *path, const char *mode, FILE *(*opener)(const char *, const char *)) {
+  if (!path_may_be_ours(path)) return opener(path, mode);
   const int fd = mode[0] == 'r' ? status_open(path, strchr(mode, 'e') != NULL) : -1;
   if (fd >= 0) return fdopen(fd, mode);
-  opener *real_opener = NULL;
-  *(void **)&real_opener = dlsym(RTLD_NEXT, name);
   char place[PLACE_MAX];
-  return real_opener(path_of(path, place), mode);
+  return opener(path_of(path, place), mode);
 }
 SHOWN FILE *fopen(const char *path, const char *mode) {
-  return open_stream(path, mode, "fopen");
+  return open_stream(path, mode, real()->fopen);
 }
 SHOWN FILE *fopen64(const char *path, const char *mode) {
-  return open_stream(path, mode, "fopen64");
+  return open_stream(path, mode, real()->fopen64);
 }

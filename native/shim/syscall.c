@@ -30,6 +30,40 @@ SHOWN long syscall(long number, ...) {
       return statx((int)a[0], (const char *)a[1], (int)a[2], (unsigned int)a[3], (struct statx *)a[4]);
     case SYS_readlinkat:
       return readlinkat((int)a[0], (const char *)a[1], (char *)a[2], (size_t)a[3]);
+#ifdef SYS_openat2
+    case SYS_openat2:
+      return call_openat2((int)a[0], (const char *)a[1], (const void *)a[2], (size_t)a[3]);
+#endif
+#ifdef SYS_stat
+    case SYS_stat:
+      return stat((const char *)a[0], (struct stat *)a[1]);
+    case SYS_lstat:
+      return lstat((const char *)a[0], (struct stat *)a[1]);
+    case SYS_access:
+      return access((const char *)a[0], (int)a[1]);
+    case SYS_readlink:
+      return readlink((const char *)a[0], (char *)a[1], (size_t)a[2]);
+#endif
+#ifdef SYS_newfstatat
+    case SYS_newfstatat:
+      return fstatat((int)a[0], (const char *)a[1], (struct stat *)a[2], (int)a[3]);
+#endif
+    case SYS_faccessat:
+      return faccessat((int)a[0], (const char *)a[1], (int)a[2], 0);
+#ifdef SYS_faccessat2
+    case SYS_faccessat2:
+      return faccessat((int)a[0], (const char *)a[1], (int)a[2], (int)a[3]);
+#endif
+    case SYS_preadv2:
+      return preadv2((int)a[0], (const struct iovec *)a[1], (int)a[2], a[3], (int)a[5]);
+    case SYS_pwritev2:
+      return pwritev2((int)a[0], (const struct iovec *)a[1], (int)a[2], a[3], (int)a[5]);
+    case SYS_recvmmsg:
+      return recvmmsg((int)a[0], (struct mmsghdr *)a[1], (unsigned int)a[2], (int)a[3], (struct timespec *)a[4]);
+    case SYS_execve:
+      return execve((const char *)a[0], (char *const *)a[1], (char *const *)a[2]);
+    case SYS_exit_group:
+      _exit((int)a[0]);
     case SYS_close:
       return close((int)a[0]);
     case SYS_ioctl:

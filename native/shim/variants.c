@@ -24,6 +24,16 @@ SHOWN int __openat64_2(int folder, const char *path, int flags);
 SHOWN ssize_t __read_chk(int fd, void *to, size_t length, size_t room);
 SHOWN ssize_t __pread_chk(int fd, void *to, size_t length, off_t position, size_t room);
 SHOWN ssize_t __pread64_chk(int fd, void *to, size_t length, off_t position, size_t room);
+SHOWN char *__realpath_chk(const char *path, char *into, size_t room);
+SHOWN ssize_t __readlink_chk(const char *path, char *into, size_t length, size_t room);
+SHOWN ssize_t __readlinkat_chk(int folder, const char *path, char *into, size_t length, size_t room);
+// Programs that were linked against older libraries (glibc before 2.33) call these.
+SHOWN int __xstat(int version, const char *path, struct stat *status);
+SHOWN int __lxstat(int version, const char *path, struct stat *status);
+SHOWN int __fxstatat(int version, int folder, const char *path, struct stat *status, int flags);
+SHOWN int __xstat64(int version, const char *path, struct stat64 *status);
+SHOWN int __lxstat64(int version, const char *path, struct stat64 *status);
+SHOWN int __fxstatat64(int version, int folder, const char *path, struct stat64 *status, int flags);
 
 static unsigned int mode_of(int flags, va_list list) {
   return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(list, unsigned int) : 0;
@@ -70,6 +80,43 @@ SHOWN ssize_t __pread_chk(int fd, void *to, size_t length, off_t position, size_
 SHOWN ssize_t __pread64_chk(int fd, void *to, size_t length, off_t position, size_t room) {
   check_room(length, room);
   return pread(fd, to, length, position);
+}
+SHOWN char *__realpath_chk(const char *path, char *into, size_t room) {
+  check_room(PATH_MAX, room);
+  return realpath(path, into);
+}
+SHOWN ssize_t __readlink_chk(const char *path, char *into, size_t length, size_t room) {
+  check_room(length, room);
+  return readlink(path, into, length);
+}
+SHOWN ssize_t __readlinkat_chk(int folder, const char *path, char *into, size_t length, size_t room) {
+  check_room(length, room);
+  return readlinkat(folder, path, into, length);
+}
+// There is one version of the struct on 64-bit systems, and it is the struct of today.
+SHOWN int __xstat(int version, const char *path, struct stat *status) {
+  (void)version;
+  return stat(path, status);
+}
+SHOWN int __lxstat(int version, const char *path, struct stat *status) {
+  (void)version;
+  return lstat(path, status);
+}
+SHOWN int __fxstatat(int version, int folder, const char *path, struct stat *status, int flags) {
+  (void)version;
+  return fstatat(folder, path, status, flags);
+}
+SHOWN int __xstat64(int version, const char *path, struct stat64 *status) {
+  (void)version;
+  return stat64(path, status);
+}
+SHOWN int __lxstat64(int version, const char *path, struct stat64 *status) {
+  (void)version;
+  return lstat64(path, status);
+}
+SHOWN int __fxstatat64(int version, int folder, const char *path, struct stat64 *status, int flags) {
+  (void)version;
+  return fstatat64(folder, path, status, flags);
 }
 SHOWN ssize_t pread64(int fd, void *to, size_t length, off_t position) {
   return pread(fd, to, length, position);

@@ -43,6 +43,16 @@ describePrograms('iommufd run', () => {
     assert.equal(without.code, 1);
     assert.match(without.errors, /vfio0.* does not hold \(No such file or directory\)/);
   });
+  it('goes on where programs have taken all fds that the server may have', async () => {
+    const env = { ...process.env, TMPDIR: temporary };
+    const words = [process.execPath, command, 'run', '--machine', 'selftest', '--', compile('crowd')];
+    const shell = spawn('sh', ['-c', 'ulimit -n 256; exec "$@"', 'sh', ...words], {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const { code, output, errors } = await ended(shell);
+    assert.deepEqual({ code, output, errors }, { code: 0, output: 'crowded\n', errors: '' });
+  });
   it('lets programs alone that use nothing of it', async () => {
     const { code, output } = await run('--', 'sh', '-c', 'echo "$(cat < /proc/self/comm)" | tr a-z A-Z');
     assert.deepEqual({ code, output }, { code: 0, output: 'CAT\n' });

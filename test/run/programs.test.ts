@@ -1,5 +1,6 @@
 // Programs in C that know nothing of the emulated machine, and what they find there.
 import assert from 'node:assert/strict';
+import { renameSync } from 'node:fs';
 import { compile, describePrograms, RunStage, removeFolder } from './programs.js';
 
 describePrograms('a program on an emulated machine', () => {
@@ -36,12 +37,53 @@ describePrograms('a program on an emulated machine', () => {
     assert.equal(await stage.run(compile('kept')), 'kept\n');
   });
 
-  it('opens files in signal handlers, and may have wild pointers', async () => {
+  it('opens files in signal handlers', async () => {
     assert.equal(await stage.run(compile('handlers')), 'handled\n');
+  });
+
+  it('may have wild pointers', async () => {
+    assert.equal(await stage.run(compile('wild')), 'refused\n');
+  });
+
+  it('loads libraries whose constructors wait for threads', async () => {
+    const library = compile('constructor', '-DLIBRARY', '-shared', '-fPIC');
+    const loaded = `${library}.so`;
+    renameSync(library, loaded);
+    assert.equal(await stage.run(compile('constructor', '-ldl'), loaded), 'loaded\n');
+  });
+
+  it('has its memory where it could not run another program', async () => {
+    assert.equal(await stage.run(compile('unrun')), 'reached\n');
+  });
+
+  it('goes on when its first thread ended', async () => {
+    const program = compile('leader');
+    assert.equal(await stage.run(program), 'went on\n');
+    assert.equal(await stage.run(program, 'connected'), 'went on\n');
+  });
+
+  it('closes fds in a table of one thread', async () => {
+    assert.equal(await stage.run(compile('tables')), 'open\n');
+  });
+
+  it('has the number of one that ended', async function () {
+    const told = await stage.run(compile('reused'));
+    if (told === 'not allowed\n') this.skip();
+    assert.equal(told, 'another\n');
+  });
+
+  it('lets go of registers that it unmaps, wherever they are', async () => {
+    assert.equal(await stage.run(compile('remapped')), 'let go\n');
   });
 
   it('waits for events in a thread, and loses none', async () => {
     assert.equal(await stage.run(compile('events')), 'told\n');
+  });
+
+  it('is told of events whoever reads them, and when', async function () {
+    const told = await stage.run(compile('woken'));
+    if (told === 'not here\n') this.skip();
+    assert.equal(told, 'woken\n');
   });
 
   it("says which of the kernel's allocations fails", async () => {
@@ -85,6 +127,7 @@ describePrograms('a program with a device', () => {
   it('finds it in /dev and sysfs', async () => {
     stage = await RunStage.start({ devices: [{ address: '0000:01:00.0', model: 'test' }] });
     assert.equal(await stage.run(compile('paths')), 'found\n');
+    assert.equal(await stage.run(compile('paths', '-O2', '-D_FORTIFY_SOURCE=2')), 'found\n');
   });
 
   it('drives it: regions, DMA, interrupts', async () => {

@@ -7,12 +7,12 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-enum { CALLS = 1, FILE_SOCKET = 2, OPERATIONS = 16, REQUESTS = 3000 };
+enum { CALLS = 1, FILE_SOCKET = 2, MOVE = 11, OPERATIONS = 16, REQUESTS = 3000 };
 struct request {
   uint32_t operation, command;
   uint64_t file, args[4];
   int32_t spare;
-  uint32_t unused;
+  uint32_t thread;
   uint64_t spare_file;
 };
 struct reply { int64_t result; uint32_t flags, unused; };
@@ -50,8 +50,13 @@ static struct reply ask(int fd, struct request request) {
   CHECK(recv(fd, &reply, sizeof(reply), MSG_WAITALL) == sizeof(reply));
   return reply;
 }
+static int64_t greet_as(int fd, uint64_t pid, uint32_t thread) {
+  const struct request hello = {
+      .operation = CALLS, .args = {pid, 1}, .spare = fd, .thread = thread, .spare_file = inode_of(fd)};
+  return ask(fd, hello).result;
+}
 static int64_t greet(int fd, uint64_t pid) {
-  return ask(fd, (struct request){.operation = CALLS, .args = {pid, 1}, .spare = fd, .spare_file = inode_of(fd)}).result;
+  return greet_as(fd, pid, (uint32_t)gettid());
 }
 
 static void noise(void) {
@@ -78,6 +83,30 @@ static void others(void) {
     CHECK(greet(fd, pids[i]) == -EIO);
     CHECK(close(fd) == 0);
   }
+  // Nor is it another's thread.
+  const uint32_t threads[] = {(uint32_t)getppid(), 0, UINT32_MAX};
+  for (int i = 0; i < 3; i++) {
+    const int fd = reach();
+    CHECK(greet_as(fd, (uint64_t)getpid(), threads[i]) == -EIO);
+    CHECK(close(fd) == 0);
+  }
+}
+// What devices may reach is moved to where there are no addresses: it is not there.
+static void moved_away(int iommu, uint32_t ioas, int access_file) {
+  const int fd = reach();
+  CHECK(greet(fd, (uint64_t)getpid()) == 0);
+  static char pinned[8192] __attribute__((aligned(4096)));
+  struct ioas_map mapping = {
+      .size = sizeof(mapping), .flags = READABLE | WRITABLE, .ioas = ioas, .address = (uintptr_t)pinned, .length = 8192};
+  const struct request map_it = {
+      .operation = 4, .command = IOAS_MAP, .file = inode_of(iommu), .args = {(uintptr_t)&mapping}, .spare = -1};
+  CHECK(ask(fd, map_it).result == 0);
+  const struct request move = {
+      .operation = MOVE, .args = {(uintptr_t)pinned, 0x7ffffffffffff000u, sizeof(pinned)}, .spare = -1};
+  CHECK(ask(fd, move).result == 0);
+  char seen[4];
+  access_memory(iommu, access_file, mapping.iova + 4094, seen, sizeof(seen), 0);
+  CHECK(close(fd) == 0);
 }
 // Whose answers do not matter. What is written is the page's.
 static void nonsense(const uint64_t *files, int count) {
@@ -114,6 +143,7 @@ int main(void) {
   thief(iommu);
   others();
   alloc_ioas(iommu);
+  moved_away(iommu, ioas, access_file);
   nonsense(files, 5);
   CHECK(alloc_ioas(open_iommu()) != 0);
   puts("let alone");

@@ -29,14 +29,16 @@ export class RemoteAddressSpace implements AddressSpace, Mapper {
 
   /**
    * The memory that a process has now: if it starts another program, that one's memory is another.
-   * Throws an Error with the system's code where it cannot be reached.
+   * Throws an Error with the system's code where it cannot be reached. `folder` is where /proc tells of a thread of it, where
+   * that is not its first one.
    */
   constructor(
     memory: RemoteMemory,
     readonly pid: number,
+    folder = `/proc/${pid}`,
   ) {
     this.#memory = memory;
-    this.#files = new ProcessFiles(pid);
+    this.#files = new ProcessFiles(pid, folder);
     this.foreign = new ProcessPages(memory, this, () => this.#settle());
     memory.mappers.add(this);
   }

@@ -27,8 +27,12 @@ export function attempt(call: () => number): number {
   }
 }
 
+/** What says that this process, or the system, has no room for another file. */
+export const NO_ROOM: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOSPC', 'ENOMEM', 'EDQUOT']);
+
 /** What says that a file is not there, or not for this process. */
 const REFUSED: ReadonlySet<string> = new Set([
+  ...NO_ROOM,
   'EACCES',
   'EPERM',
   'ENOENT',

@@ -27,11 +27,11 @@ function hexadecimal(device: string): string {
 }
 
 export class Filesystems {
-  #writtenBack: Set<string> | undefined;
+  /** Read once, at the start: later there may be no fd left to read it by. */
+  readonly #writtenBack = mountedDevices();
 
   /** What nobody mounted is the kernel's own, in memory: memfds, shared anonymous memory. */
   writesBack(device: string): boolean {
-    this.#writtenBack ??= mountedDevices();
     return this.#writtenBack.has(device);
   }
 }

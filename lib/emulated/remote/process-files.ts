@@ -8,8 +8,7 @@ import { Mappings } from './mappings.js';
 const ROOM = 65536;
 
 /** Opens one of a process's files; an Error with the system's code that says what is missing. */
-function open(pid: number, file: string, flags: string): number {
-  const path = `/proc/${pid}/${file}`;
+function open(pid: number, path: string, flags: string): number {
   try {
     return openSync(path, flags);
   } catch (error) {
@@ -24,6 +23,11 @@ function open(pid: number, file: string, flags: string): number {
   }
 }
 
+/** No process has memory where a number does not tell one address from the next. */
+function isExact(address: number): boolean {
+  return address <= Number.MAX_SAFE_INTEGER;
+}
+
 export class ProcessFiles {
   readonly #mem: number;
   readonly #maps: number;
@@ -31,10 +35,10 @@ export class ProcessFiles {
   #knownText = Buffer.alloc(0);
   #known: Mappings | undefined;
 
-  constructor(pid: number) {
-    this.#mem = open(pid, 'mem', 'r+');
+  constructor(pid: number, folder: string) {
+    this.#mem = open(pid, `${folder}/mem`, 'r+');
     try {
-      this.#maps = open(pid, 'maps', 'r');
+      this.#maps = open(pid, `${folder}/maps`, 'r');
     } catch (error) {
       closeSync(this.#mem);
       throw error;
@@ -43,10 +47,12 @@ export class ProcessFiles {
 
   /** Copies bytes out, whatever the protection is; answers how many before the first one that is not there. */
   read(address: number, into: Uint8Array): number {
+    if (!isExact(address + into.length)) return 0;
     return transfer(into, (part) => readSync(this.#mem, part, 0, part.length, address + into.length - part.length));
   }
   /** Copies bytes in; likewise. */
   write(address: number, from: Uint8Array): number {
+    if (!isExact(address + from.length)) return 0;
     return transfer(from, (part) => writeSync(this.#mem, part, 0, part.length, address + from.length - part.length));
   }
 
