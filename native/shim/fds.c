@@ -6,9 +6,15 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #define SHOWN __attribute__((visibility("default")))
+// CLOSE_RANGE_UNSHARE
+#define UNSHARES 2
+
+// Only newer headers have it.
+SHOWN int close_range(unsigned int first, unsigned int last, int flags);
 
 static int follow(int from, int to) {
   if (to >= 0 && is_marked(from)) mark(to);
@@ -41,6 +47,19 @@ SHOWN int fcntl(int fd, int command, ...) {
 SHOWN int unshare(int flags) {
   if ((flags & CLONE_FILES) != 0) keep_marks();
   return (int)raw(SYS_unshare, flags);
+}
+SHOWN int close_range(unsigned int first, unsigned int last, int flags) {
+  if ((flags & UNSHARES) != 0) keep_marks();
+  return (int)raw(SYS_close_range, first, last, flags);
+}
+SHOWN int prctl(int option, ...) {
+  va_list list;
+  va_start(list, option);
+  unsigned long a[4];
+  for (int i = 0; i < 4; i++) a[i] = va_arg(list, unsigned long);
+  va_end(list);
+  if (option == PR_SET_SECCOMP) stop_probing();
+  return (int)raw(SYS_prctl, option, a[0], a[1], a[2], a[3]);
 }
 
 // Whatever came with a message may be a file: who looks at it will see.

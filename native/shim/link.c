@@ -180,7 +180,10 @@ static struct slot *take_slot(void) {
   if (pid != own_process) return NULL;
   for (int i = 0; i < SLOTS; i++) {
     int nobody = 0;
-    if (atomic_compare_exchange_strong(&slots[i].user, &nobody, pid)) return &slots[i];
+    if (!atomic_compare_exchange_strong(&slots[i].user, &nobody, pid)) continue;
+    // A connection in another thread's table of fds is that thread's to use.
+    if (!marks_kept() || slots[i].owner != pid || inode_of(slots[i].fd) == slots[i].inode) return &slots[i];
+    atomic_store(&slots[i].user, 0);
   }
   return NULL;
 }
@@ -220,6 +223,10 @@ int64_t link_call(struct request *request, struct reply *reply) {
 
 static void after_fork(void) {
   own_process = process();
+  // This process may have the number of one that made some of them.
+  for (int i = 0; i < SLOTS; i++) {
+    if (slots[i].owner != 0) slots[i].owner = -1;
+  }
 }
 
 void link_start(void) {

@@ -22,6 +22,10 @@ void keep_marks(void) {
   atomic_store(&kept, true);
 }
 
+bool marks_kept(void) {
+  return atomic_load(&kept);
+}
+
 void mark_inherited(void) {
   DIR *folder = opendir("/proc/self/fd");
   if (folder == NULL) return;

@@ -33,6 +33,9 @@ void real_find(void) {
   FIND(fcntl);
   FIND(recvmsg);
   FIND(recvmmsg);
+#ifdef STATUS_BY_LIBRARY
+  FIND(fstatat);
+#endif
   FIND(faccessat);
   FIND(realpath);
   FIND(opendir);

@@ -9,6 +9,8 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +19,21 @@ typedef int scan_call(const char *, struct dirent ***, int (*)(const struct dire
                       int (*)(const struct dirent **, const struct dirent **));
 typedef int scan64_call(const char *, struct dirent64 ***, int (*)(const struct dirent64 *),
                         int (*)(const struct dirent64 **, const struct dirent64 **));
+
+// The same numbers on all processors; older headers lack them.
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+// It came late there, and kernels may lack it.
+#if !defined(SYS_newfstatat) || defined(__loongarch__)
+#define STATUS_BY_LIBRARY
+#endif
 
 // All of them are found at once: dlsym waits for whoever loads a library, who may wait for a thread that calls.
 struct real_calls {
@@ -43,6 +60,9 @@ struct real_calls {
   int (*fcntl)(int, int, ...);
   ssize_t (*recvmsg)(int, struct msghdr *, int);
   int (*recvmmsg)(int, struct mmsghdr *, unsigned int, int, struct timespec *);
+#ifdef STATUS_BY_LIBRARY
+  int (*fstatat)(int, const char *, struct stat *, int);
+#endif
   int (*faccessat)(int, const char *, int, int);
   char *(*realpath)(const char *, char *);
   DIR *(*opendir)(const char *);

@@ -42,6 +42,7 @@ void mark(int fd);
 void unmark(int fd);
 // From now on threads have tables of fds of their own: a mark may be another's.
 void keep_marks(void);
+bool marks_kept(void);
 // Marks what the program was started with.
 void mark_inherited(void);
 static inline bool is_marked(int fd) {
@@ -90,6 +91,8 @@ int status_open(const char *path, bool close_on_exec);
 #define PLACE_MAX 512
 // Whether memory can be read: the kernel answers EFAULT for a wild pointer, and the shim must not read it.
 bool may_be_read(const void *at, size_t length);
+// From now on the kernel is not asked: what it may be asked is filtered.
+void stop_probing(void);
 // Whether there is a machine, and a path that can be read and may be one of its paths: those below ask for that before.
 bool path_may_be_ours(const char *path);
 // Where a file of the emulated machine's sysfs really lies, which may be written to `into` (PLACE_MAX bytes); else the path.

@@ -2,15 +2,18 @@
 #include "real.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #define SHOWN __attribute__((visibility("default")))
 
-// Only newer headers have it, elsewhere: variants.c.
+// Only newer headers have them, elsewhere: variants.c, fds.c.
 int pidfd_getfd(int process, int fd, unsigned int flags);
+int close_range(unsigned int first, unsigned int last, int flags);
 
 // Programs that name system calls by number. Those about files come back to the functions above.
 SHOWN long syscall(long number, ...) {
@@ -30,10 +33,8 @@ SHOWN long syscall(long number, ...) {
       return statx((int)a[0], (const char *)a[1], (int)a[2], (unsigned int)a[3], (struct statx *)a[4]);
     case SYS_readlinkat:
       return readlinkat((int)a[0], (const char *)a[1], (char *)a[2], (size_t)a[3]);
-#ifdef SYS_openat2
     case SYS_openat2:
       return call_openat2((int)a[0], (const char *)a[1], (const void *)a[2], (size_t)a[3]);
-#endif
 #ifdef SYS_stat
     case SYS_stat:
       return stat((const char *)a[0], (struct stat *)a[1]);
@@ -64,6 +65,15 @@ SHOWN long syscall(long number, ...) {
       return execve((const char *)a[0], (char *const *)a[1], (char *const *)a[2]);
     case SYS_exit_group:
       _exit((int)a[0]);
+    case SYS_unshare:
+      return unshare((int)a[0]);
+    case SYS_close_range:
+      return close_range((unsigned int)a[0], (unsigned int)a[1], (int)a[2]);
+    case SYS_prctl:
+      return prctl((int)a[0], a[1], a[2], a[3], a[4]);
+    case SYS_seccomp:
+      stop_probing();
+      return real()->syscall(number, a[0], a[1], a[2]);
     case SYS_close:
       return close((int)a[0]);
     case SYS_ioctl:

@@ -1,16 +1,24 @@
-// A process goes on when its first thread ended: its calls are carried out, on its memory and its files.
+// A process goes on when one of its threads ended, also the first one, or the one that called first: its calls are carried out, on
+// its memory and its files. The argument says which one ends when.
 #include "program.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
-static int known, file;
+static pthread_t threads[2];
+static bool leaves, calls_first;
+static int known = -1, file;
 
-static void is_gone(pid_t first) {
-  char path[64], state[512] = "";
-  snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", getpid(), first);
-  while (strstr(state, ") Z ") == NULL) {
+static void wait_for_end(pid_t thread) {
+  char path[64], state[512];
+  snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", getpid(), thread);
+  for (;;) {
+    memset(state, 0, sizeof(state));
     const int fd = open(path, O_RDONLY);
-    CHECK(fd >= 0 && read(fd, state, sizeof(state) - 1) > 0 && close(fd) == 0);
+    if (fd < 0) return;
+    const ssize_t length = read(fd, state, sizeof(state) - 1);
+    CHECK(close(fd) == 0);
+    if (length <= 0 || strstr(state, ") Z ") != NULL) return;
   }
 }
 static void map_file(int fd, uint32_t ioas) {
@@ -18,11 +26,25 @@ static void map_file(int fd, uint32_t ioas) {
       .size = sizeof(mapping), .flags = READABLE | WRITABLE, .ioas = ioas, .fd = file, .length = 4096};
   CHECK(ioctl(fd, IOAS_MAP_FILE, &mapping) == 0);
 }
+
+static pid_t caller;
+static void *call_first(void *unused) {
+  (void)unused;
+  if (leaves) wait_for_end(getpid());
+  known = open_iommu();
+  alloc_ioas(known);
+  caller = gettid();
+  return NULL;
+}
 static void *go_on(void *unused) {
   (void)unused;
-  is_gone(getpid());
+  if (calls_first) {
+    CHECK(pthread_join(threads[0], NULL) == 0);
+    wait_for_end(caller);
+  }
+  if (leaves) wait_for_end(getpid());
   char *at = memory(4096);
-  if (known == 0) known = open_iommu();
+  if (known < 0) known = open_iommu();
   map(known, alloc_ioas(known), at, 4096);
   map_file(known, alloc_ioas(known));
   const int fd = open_iommu();
@@ -36,12 +58,15 @@ static void *go_on(void *unused) {
 }
 
 int main(int count, char **arguments) {
-  (void)arguments;
+  CHECK(count == 2);
   file = memfd_create("memory", 0);
   CHECK(file >= 0 && ftruncate(file, 4096) == 0);
-  // With an argument it has a connection by then.
-  if (count > 1) known = open_iommu();
-  pthread_t thread;
-  CHECK(pthread_create(&thread, NULL, go_on, NULL) == 0);
-  pthread_exit(NULL);
+  leaves = strcmp(arguments[1], "a worker") != 0;
+  calls_first = strcmp(arguments[1], "a worker") == 0 || strcmp(arguments[1], "both") == 0;
+  if (strcmp(arguments[1], "the first, which called") == 0) known = open_iommu();
+  if (calls_first) CHECK(pthread_create(&threads[0], NULL, call_first, NULL) == 0);
+  CHECK(pthread_create(&threads[1], NULL, go_on, NULL) == 0);
+  if (leaves) pthread_exit(NULL);
+  CHECK(pthread_join(threads[1], NULL) == 0);
+  return 1;
 }

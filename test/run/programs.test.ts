@@ -56,13 +56,22 @@ describePrograms('a program on an emulated machine', () => {
     assert.equal(await stage.run(compile('unrun')), 'reached\n');
   });
 
-  it('goes on when its first thread ended', async () => {
-    const program = compile('leader');
-    assert.equal(await stage.run(program), 'went on\n');
-    assert.equal(await stage.run(program, 'connected'), 'went on\n');
+  for (const which of ['the first', 'the first, which called', 'a worker', 'both'])
+    it(`goes on when a thread ended: ${which}`, async () => {
+      assert.equal(await stage.run(compile('leader'), which), 'went on\n');
+    });
+
+  it('may run what only its effective user may', async function () {
+    const told = await stage.run(compile('effective'));
+    if (told === 'not allowed\n') this.skip();
+    assert.equal(told, 'kept\n');
   });
 
-  it('closes fds in a table of one thread', async () => {
+  it('may allow itself few system calls', async () => {
+    assert.equal(await stage.run(compile('filtered')), 'read\n');
+  });
+
+  it("has tables of fds that are one thread's", async () => {
     assert.equal(await stage.run(compile('tables')), 'open\n');
   });
 

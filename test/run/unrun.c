@@ -34,6 +34,10 @@ int main(void) {
   REFUSED(EACCES, execve("/etc/passwd", arguments, environment));
   is_reached("thr");
   REFUSED(ENOENT, execvp("./nonexistent", arguments));
+  is_reached("nam");
+  REFUSED(ENOENT, execvp("no program has this name", arguments));
+  is_reached("dir");
+  REFUSED(EACCES, execve("/tmp", arguments, environment));
   is_reached("fou");
   CHECK(close(access_file) == 0);
   puts("reached");

@@ -1,7 +1,7 @@
 // A process's memory through /proc: both files stay those of the memory that the process had when they were opened, also when
 // it starts another program.
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
-import { attempt, codeOf, transfer } from './file-calls.js';
+import { closeSync, openSync, readdirSync, readSync, writeSync } from 'node:fs';
+import { attempt, codeOf, transfer, unlessRefused } from './file-calls.js';
 import { Mappings } from './mappings.js';
 
 /** Bytes that most processes' mappings fit in. */
@@ -30,7 +30,10 @@ function isExact(address: number): boolean {
 
 export class ProcessFiles {
   readonly #mem: number;
-  readonly #maps: number;
+  /** Of one thread, and nothing once that one ended. */
+  #maps: number;
+  /** The folder of its threads: of this process, and not of another one that gets its number. */
+  readonly #threads: number;
   #text = Buffer.alloc(ROOM);
   #knownText = Buffer.alloc(0);
   #known: Mappings | undefined;
@@ -38,9 +41,16 @@ export class ProcessFiles {
   constructor(pid: number, folder: string) {
     this.#mem = open(pid, `${folder}/mem`, 'r+');
     try {
+      this.#threads = open(pid, `/proc/${pid}/task`, 'r');
+    } catch (error) {
+      closeSync(this.#mem);
+      throw error;
+    }
+    try {
       this.#maps = open(pid, `${folder}/maps`, 'r');
     } catch (error) {
       closeSync(this.#mem);
+      closeSync(this.#threads);
       throw error;
     }
   }
@@ -58,7 +68,8 @@ export class ProcessFiles {
 
   /** What is mapped; nothing once the process ended. The same object as before where nothing changed. */
   mappings(): Mappings {
-    const length = this.#readMaps();
+    let length = this.#readMaps();
+    if (length === 0 && this.#follow()) length = this.#readMaps();
     const text = this.#text.subarray(0, length);
     if (this.#known === undefined || !text.equals(this.#knownText)) {
       this.#knownText = Buffer.from(text);
@@ -77,8 +88,31 @@ export class ProcessFiles {
     }
   }
 
+  /** Goes on with a thread that is there still. */
+  #follow(): boolean {
+    if (!this.#isThere()) return false;
+    const folder = `/proc/self/fd/${this.#threads}`;
+    for (const thread of unlessRefused(() => readdirSync(folder)) ?? []) {
+      const maps = unlessRefused(() => openSync(`${folder}/${thread}/maps`, 'r'));
+      if (maps === undefined) continue;
+      closeSync(this.#maps);
+      this.#maps = maps;
+      if (attempt(() => readSync(maps, new Uint8Array(1), 0, 1, 0)) > 0) return true;
+    }
+    return false;
+  }
+  /** Whether somebody has this memory: where it is, what is not mapped is EIO; where nobody has it any more, there is no byte. */
+  #isThere(): boolean {
+    try {
+      return readSync(this.#mem, new Uint8Array(1), 0, 1, 0) > 0;
+    } catch {
+      return true;
+    }
+  }
+
   close(): void {
     closeSync(this.#mem);
+    closeSync(this.#threads);
     closeSync(this.#maps);
   }
 }
