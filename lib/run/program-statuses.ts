@@ -27,7 +27,10 @@ export class ProgramStatuses {
     this.#programs = programs;
   }
 
-  /** Writes a process's; the number of the file, which whoever opens it removes, or 0 where nothing of it is pinned, or none can be written. */
+  /**
+   * Writes a process's; the number of the file, which whoever opens it removes, or 0 where nothing of it is pinned, or there is
+   * no room for it.
+   */
   write(pid: number): number {
     let [pinned, locked] = [0, 0];
     for (const program of this.#programs.values()) {
@@ -42,6 +45,10 @@ export class ProgramStatuses {
     const text = add(add(status, 'VmPin', pinned), 'VmLck', locked);
     const number = ++this.#number;
     const file = path.join(this.#folder, `status-${number}`);
-    return unlessRefused(() => writeFileSync(file, text, 'latin1') ?? number, NO_ROOM) ?? 0;
+    const write = (): number => {
+      writeFileSync(file, text, 'latin1');
+      return number;
+    };
+    return unlessRefused(write, NO_ROOM) ?? 0;
   }
 }

@@ -99,7 +99,7 @@ describe('careless programs on the emulated host', () => {
         assert.equal(copies.unmapAll(), BigInt(count * PAGE));
         device.detach();
       };
-    }, 1000);
+    }, 500);
     iommufd.close();
   });
 });

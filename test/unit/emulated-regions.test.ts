@@ -185,7 +185,7 @@ describe('regions of the emulated process', () => {
       return () => {
         for (const region of regions) region.free();
       };
-    }, 100);
+    }, 150);
     assert.equal(host.inspect().regions, 1);
   });
 

@@ -1,5 +1,5 @@
-// A process's memory through /proc: both files stay those of the memory that the process had when they were opened, also when
-// it starts another program.
+// A process's memory through /proc: all files stay those of the process and the memory that it had when they were opened, also
+// when it starts another program, or another process gets its number.
 import { closeSync, openSync, readdirSync, readSync, writeSync } from 'node:fs';
 import { attempt, codeOf, transfer, unlessRefused } from './file-calls.js';
 import { Mappings } from './mappings.js';
